@@ -1,0 +1,32 @@
+"""A fetch of one partition as the engine sees it: values and positions, nothing per record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Consecutive records of one partition, in log order.
+
+    `base` is the position before the first record and `next` the position after the last one
+    *including* control and aborted batches, so a batch may be empty and still move on.
+
+    Shapes: `values`, `offsets` and `append_times` have one entry a record. `offsets` are
+    int64; `append_times` are the broker's LogAppendTime in int64 nanoseconds.
+    """
+
+    topic: str
+    partition: int
+    base: int
+    next: int
+    values: Sequence[bytes | None]
+    offsets: npt.NDArray[np.int64]
+    append_times: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)

@@ -1,0 +1,106 @@
+"""The records of the topics, as pydantic models: the published contract.
+
+JSON Schema comes from these (`candlewick topics --schema`). The hot path decodes with
+the msgspec twins in `wire.py`; `tests/unit/test_contracts.py` holds the two equal.
+Times are event times in integer nanoseconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.contracts.conditions import mask_of
+
+SYMBOL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/^=+-]{0,31}$"
+MAX_PRICE = 1e12
+MAX_SIZE = 1e12
+#: Bound of |price x size| of one trade; keeps a batch's sums within 63 bits (tables/sums.py).
+MAX_NOTIONAL = 1e14
+MAX_TIME = 2**63 - 1
+MAX_TEXT = 64
+MAX_CONDITIONS = 8
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    mask_of(names)
+    return names
+
+
+Symbol = Annotated[str, Field(pattern=SYMBOL_PATTERN)]
+#: No NUL: the engine joins names with it.
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00]+$")]
+Nanoseconds = Annotated[int, Field(ge=0, le=MAX_TIME, strict=True)]
+Conditions = Annotated[tuple[str, ...], Field(max_length=MAX_CONDITIONS), AfterValidator(_known)]
+
+
+class Contract(BaseModel):
+    """Base of all records: unknown fields are refused, values are never coerced from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Trade(Contract):
+    """One trade. `sequence` orders, `trade_id` identifies (de-duplication).
+
+    Prices may be negative (futures), sizes may be zero (they still set prices).
+    """
+
+    type: Literal["trade"] = "trade"
+    symbol: Symbol
+    price: Annotated[float, Field(ge=-MAX_PRICE, le=MAX_PRICE, strict=True)]
+    size: Annotated[float, Field(ge=0, le=MAX_SIZE, strict=True)]
+    event_time: Nanoseconds
+    trade_id: Text | None = None
+    sequence: Nanoseconds | None = None
+    venue: Text | None = None
+    conditions: Conditions = ()
+    source: Text | None = None
+
+
+class Clock(Contract):
+    """Control record: the data's clock has reached `event_time` although nothing traded."""
+
+    type: Literal["clock"]
+    event_time: Nanoseconds
+
+
+class Historical(Contract):
+    """Control record: a replayer owns this partition's time; no owner clock is written."""
+
+    type: Literal["historical"]
+
+
+class Flush(Contract):
+    """Control record: close every open window, move no watermark, end the historical mode."""
+
+    type: Literal["flush"]
+
+
+class Bar(Contract):
+    """One version of a bar over `[start, start + interval)`; the highest `revision` holds.
+
+    `trades` and `volume` count the volume-eligible trades of the policy, `vwap` is
+    sum(price x size) / sum(size) over its price-eligible trades (null when that size is 0).
+    `filled` marks a fill-forward bar (open = high = low = close = previous close).
+    """
+
+    symbol: Symbol
+    interval: str
+    start: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    vwap: float | None
+    trades: int
+    revision: Annotated[int, Field(ge=0)]
+    is_final: bool
+    filled: bool
+    sources: tuple[str, ...]
+
+
+#: What each topic carries, for `candlewick topics --schema`.
+TICK_RECORDS: tuple[type[Contract], ...] = (Trade, Clock, Historical, Flush)

@@ -1,0 +1,24 @@
+"""JSON Schema of the topics' records, from the pydantic contracts."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from app.contracts.records import Bar, Clock, Contract, Flush, Historical, Trade
+
+RECORDS: Final[dict[str, type[Contract]]] = {
+    "trade": Trade,
+    "clock": Clock,
+    "historical": Historical,
+    "flush": Flush,
+    "bar": Bar,
+}
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """One JSON Schema (draft 2020-12) a record: trade, clock, historical, flush, bar.
+
+    They state types, bounds and the symbol's alphabet; that conditions are of our vocabulary,
+    and what needs several fields or the partition's state, is app/README.md's (*Parse*).
+    """
+    return {name: record.model_json_schema() for name, record in RECORDS.items()}

@@ -1,0 +1,263 @@
+"""All settings, in one place: environment `CANDLEWICK_...` (nesting `__`) over one TOML file.
+
+Order: environment, then the file named by `CANDLEWICK_CONFIG` (or `candlewick.toml` beside
+the process), then the defaults here. An unknown name, in the environment or in the file,
+stops the start with name and value. Settings are fixed for the life of a deployment; those
+that change results are part of `results_hash`, which each checkpoint carries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from app.durations import format_duration, parse_duration
+
+PREFIX = "CANDLEWICK_"
+#: Read before the settings are; not settings themselves.
+BOOTSTRAP_NAMES = frozenset({"CANDLEWICK_CONFIG"})
+DAY = 86_400_000_000_000
+
+
+class SettingsError(ValueError):
+    """A setting that stops the start: its message has name, value and expectation."""
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _split(value: Any) -> Any:
+    return (
+        [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, str)
+        else value
+    )
+
+
+def _intervals(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value:
+        raise ValueError("at least one interval is needed")
+    for length in value:
+        if not 100_000_000 <= length < DAY or DAY % length:
+            raise ValueError(
+                f"{format_duration(length)} is not an interval: expected 100ms to 12h, "
+                "a whole part of a day"
+            )
+    if len(set(value)) != len(value):
+        raise ValueError("an interval is named twice")
+    return tuple(sorted(value))
+
+
+def _default(text: str, **more: Any) -> Any:
+    """Give a field a default in the text form a user would write."""
+    return Field(text, **more)
+
+
+#: Nanoseconds; written `900ms`, `1s`, `15m`.
+Duration = Annotated[int, BeforeValidator(_duration), Field(ge=0)]
+Intervals = Annotated[tuple[Duration, ...], BeforeValidator(_split), AfterValidator(_intervals)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+TopicPrefix = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,63}\.)?$")]
+
+
+class Group(BaseModel):
+    """Base of the nested groups."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class BrokerSettings(Group):
+    """Where Kafka is and how the clients talk to it."""
+
+    url: str | None = Field(
+        None, pattern=r"^kafka://[^/]+$", description="none: the embedded broker is used"
+    )
+    folder: Path | None = Field(default=None, description="of the embedded broker; none: data_dir/broker")
+    port: int = Field(default=0, ge=0, le=65535, description="of the embedded broker; 0: a free one")
+    session_timeout: Duration = _default("8s", description="a dead worker is noticed after it")
+    heartbeat_interval: Duration = _default("1s")
+    fetch_max_wait: Duration = _default("100ms")
+    fetch_max_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="a partition and fetch")
+    transaction_timeout: Duration = _default("10s")
+    check_crcs: bool = True
+
+
+class TopicSettings(Group):
+    """How topics are made; a live topic that differs stops the start."""
+
+    partitions: int = Field(default=4, ge=1, le=1024)
+    replication: int = Field(default=1, ge=1)
+    min_insync_replicas: int = Field(default=1, ge=1)
+    retention: Duration = _default("7d")
+    max_message_bytes: int = Field(default=1024 * 1024, ge=16 * 1024)
+    compression: Literal["none", "lz4", "zstd"] = "lz4"
+
+
+class BarSettings(Group):
+    """What the bars agent computes. All of it changes results."""
+
+    intervals: Intervals = _default("1s,10s,1m,5m,15m")
+    grace: Duration = _default("1s")
+    correction_horizon: Duration = _default("15m")
+    policy: Literal["all", "sip", "algoseek"] = "all"
+    session_end: str = Field(default="16:00", pattern=r"^\d\d:\d\d$", description="of the algoseek policy")
+    session_timezone: str = "America/New_York"
+    fill_forward: bool = False
+    fill_forward_limit: int = Field(default=900, ge=1, description="bars filled in a row, per interval")
+    earliest_event_time: int = Field(default=631_152_000_000_000_000, description="1990-01-01, ns")
+    clock_ahead: Duration = _default("1s", description="a record moves the clock this far ahead")
+    max_ahead: Duration = _default("10s", description="beyond the append time: dead")
+    max_symbols: int = Field(default=100_000, ge=1, description="a partition")
+
+
+class CheckpointSettings(Group):
+    """When a checkpoint is due; never what it holds."""
+
+    output_delay: Duration = _default("50ms", description="after an output is pending")
+    row_delay: Duration = _default("1s", description="after a row has changed")
+    max_delay: Duration = _default("1s", description="under backlog")
+    max_pending_bytes: int = Field(default=64 * 1024 * 1024, description="outputs waiting: intake pauses")
+
+
+class WebSettings(Group):
+    """Faust's web server: tables, metrics, health."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=6066, ge=0, le=65535)
+    enabled: bool = True
+
+
+class LogSettings(Group):
+    """Structured logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(BaseSettings):
+    """The effective settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        case_sensitive=False,
+        enable_decoding=False,
+    )
+
+    deployment: Name = "default"
+    worker: Name = Field(default="worker", description="a folder and a name in the logs")
+    topic_prefix: TopicPrefix = Field(default="", description="of a cluster, ends with a dot")
+    agents: Annotated[tuple[Literal["bars"], ...], BeforeValidator(_split)] = ("bars",)
+    data_dir: Path = Path("data")
+    broker: BrokerSettings = BrokerSettings()
+    topics: TopicSettings = TopicSettings()
+    bars: BarSettings = BarSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        if self.bars.grace > self.bars.correction_horizon:
+            raise ValueError("bars.grace must not exceed bars.correction_horizon")
+        if self.topics.min_insync_replicas > self.topics.replication:
+            raise ValueError("topics.min_insync_replicas must not exceed topics.replication")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """A command's options first, then the environment, then the TOML file."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=_configuration_file())
+        return (init_settings, env_settings, toml)
+
+    @cached_property
+    def results_hash(self) -> str:
+        """Hash of every setting that changes results, for the checkpoint's marker."""
+        chosen = {
+            "bars": self.bars.model_dump(mode="json"),
+            "partitions": self.topics.partitions,
+            "max_message_bytes": self.topics.max_message_bytes,
+        }
+        text = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _unknown_environment_names() -> list[str]:
+    """Names `CANDLEWICK_...` that no setting answers to: pydantic-settings ignores these."""
+    known: set[str] = set(BOOTSTRAP_NAMES)
+    for name, field in Settings.model_fields.items():
+        known.add(f"{PREFIX}{name}".upper())
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Group):
+            known.update(f"{PREFIX}{name}__{inner}".upper() for inner in annotation.model_fields)
+    return sorted(
+        name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known
+    )
+
+
+def _configuration_file() -> Path:
+    return Path(os.environ.get("CANDLEWICK_CONFIG", "candlewick.toml"))
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the effective settings.
+
+    Args:
+        overrides: values above the environment and the file, for commands with options.
+
+    Raises:
+        SettingsError: one line a fault, each with name, value and expectation.
+    """
+    unknown = _unknown_environment_names()
+    if unknown:
+        lines = [f"{name}={os.environ[name]!r}: unknown setting" for name in unknown]
+        raise SettingsError(
+            "; ".join(lines) + "; expected a name that `candlewick settings` prints"
+        )
+    path = _configuration_file()
+    if "CANDLEWICK_CONFIG" in os.environ and not path.is_file():
+        raise SettingsError(f"CANDLEWICK_CONFIG={str(path)!r}: no such file; expected a TOML file")
+    try:
+        return Settings(**overrides)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: expected TOML: {error}") from None
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors():
+            name = "__".join(str(part) for part in fault["loc"]) or "settings"
+            message = str(fault["msg"]).removeprefix("Value error, ")
+            lines.append(f"{PREFIX}{name.upper()}={fault['input']!r}: {message}")
+        raise SettingsError("; ".join(lines)) from None

@@ -1,0 +1,25 @@
+"""What leaves with a checkpoint: records of the output topics and state rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+Headers = list[tuple[str, bytes]]
+
+
+class OutputRecord(NamedTuple):
+    """One record for an output (`bars`, `late`, `dead`), sent to the source's partition."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+@dataclass(slots=True)
+class Taken:
+    """The content of one checkpoint, frozen: outputs by name, rows (None deletes), position."""
+
+    next: int
+    outputs: dict[str, list[OutputRecord]] = field(default_factory=dict)
+    rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)

@@ -1,0 +1,210 @@
+"""Closing and revising windows: which bar is published, as which revision, with what in it.
+
+Called in log order (tables/bars.py). Here live the rules that tie one window to another: volume
+without a price, closing prints (policy `algoseek`), and fill-forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from app.contracts.wire import BarRecord, encoder
+from app.durations import format_duration
+from tables.configuration import BarsConfiguration
+from tables.events import REVISE, Event
+from tables.outputs import OutputRecord
+from tables.partial import UNPUBLISHED, Partial
+from tables.sessions import Sessions
+from tables.single import session_window
+from tables.sums import to_double
+from tables.symbols import Sources, Symbols
+from tables.windows import Windows
+
+
+@dataclass(slots=True)
+class SymbolState:
+    """Per interval: start of the newest published bar, and bars filled in a row after it."""
+
+    newest: list[int | None]
+    runs: list[int] = field(default_factory=list)
+
+
+class Publisher:
+    """Publishes bars of one partition; outputs collect until a checkpoint takes them."""
+
+    def __init__(
+        self,
+        configuration: BarsConfiguration,
+        symbols: Symbols,
+        sources: Sources,
+        windows: Windows,
+        sessions: Sessions,
+        changed: set[int],
+    ) -> None:
+        self._configuration = configuration
+        self._symbols = symbols
+        self._sources = sources
+        self._windows = windows
+        self._sessions = sessions
+        self._changed = changed
+        self.lengths = configuration.intervals
+        self._fills = configuration.fill_forward
+        self._labels = [format_duration(length) for length in configuration.intervals]
+        self.states: dict[int, SymbolState] = {}
+        self.outputs: dict[str, list[OutputRecord]] = {"bars": [], "late": [], "dead": []}
+        self.pending_bytes = 0
+        #: (interval index, symbol) whose newest bar has changed; fill-forward empties it.
+        self.moved: list[tuple[int, int]] = []
+        self.dead_reasons: dict[str, int] = {}
+
+    def state(self, symbol: int) -> SymbolState:
+        """The symbol's state, made at first sight."""
+        state = self.states.get(symbol)
+        if state is None:
+            count = len(self._labels)
+            state = self.states[symbol] = SymbolState([None] * count, [0] * count)
+        return state
+
+    def dead(self, record: OutputRecord, reason: str) -> None:
+        """Send a bad record to the dead-letter topic."""
+        self._put("dead", record)
+        self.dead_reasons[reason] = self.dead_reasons.get(reason, 0) + 1
+
+    def late(self, record: OutputRecord) -> None:
+        """Send a record beyond the correction horizon to the late topic."""
+        self._put("late", record)
+
+    def _put(self, output: str, record: OutputRecord) -> None:
+        self.outputs[output].append(record)
+        self.pending_bytes += len(record.value or b"") + 100
+
+    def happen(self, event: Event) -> None:
+        """Let an event happen; events come in log order."""
+        if event.phase == REVISE:
+            self.revise(event.interval, event.symbol, event.start, event.partial, event.amendment)
+        else:
+            self.close(event.interval, event.symbol, event.start, event.partial)
+
+    def close(self, interval: int, symbol: int, start: int, partial: Partial | None) -> None:
+        """Close a window; None where it held no record and is to be filled."""
+        if partial is None:
+            self._fill(interval, symbol, start)
+            return
+        amendment, partial.amendment = partial.amendment, None
+        if self._configuration.policy.amends:
+            if amendment is not None:
+                self._amend(interval, symbol, amendment)
+            if not partial.has_bar and partial.trades:
+                self._carry(interval, symbol, start, partial)
+        if partial.has_bar:
+            self._publish(interval, symbol, start, partial)
+        self._windows.keep_closed(interval, symbol, start, partial)
+
+    def revise(
+        self, interval: int, symbol: int, start: int, partial: Partial | None, amendment: bool
+    ) -> None:
+        """Merge one record into a closed window and publish the result."""
+        if partial is None:
+            raise ValueError("a revision needs a record")
+        if amendment:
+            self._amend(interval, symbol, partial)
+            return
+        held = self._windows.closed(interval, symbol, start) or Partial.empty()
+        carries = self._configuration.policy.amends and not (held.has_bar or partial.has_bar)
+        if carries and partial.trades:
+            self._carry(interval, symbol, start, partial)
+        self._merge(interval, symbol, start, held, partial)
+
+    def _merge(self, interval: int, symbol: int, start: int, held: Partial, more: Partial) -> None:
+        held.merge(more)
+        if held.has_bar or held.filled:
+            self._publish(interval, symbol, start, held)
+        self._windows.keep_closed(interval, symbol, start, held)
+
+    def _amend(self, interval: int, symbol: int, amendment: Partial) -> None:
+        """Merge closing prints into the session's last window."""
+        length = self._windows.lengths[interval]
+        start = session_window(amendment.close_key[0], length, self._sessions)
+        held = self._windows.closed(interval, symbol, start) or Partial.empty()
+        self._merge(interval, symbol, start, held, amendment)
+
+    def _carry(self, interval: int, symbol: int, start: int, partial: Partial) -> None:
+        """Hand volume without a price to the newest bar before, on the same date."""
+        volume = Partial.empty()
+        volume.trades, volume.volume = partial.trades, partial.volume
+        volume.sources = partial.sources
+        partial.trades = partial.volume = 0
+        before = self._bar_before(interval, symbol, start)
+        if before is None or self._sessions.date_of(before) != self._sessions.date_of(start):
+            return
+        held = self._windows.closed(interval, symbol, before)
+        if held is not None:
+            self._merge(interval, symbol, before, held, volume)
+
+    def _bar_before(self, interval: int, symbol: int, start: int) -> int | None:
+        newest = self.state(symbol).newest[interval]
+        if newest is None or newest < start:
+            return newest
+        length = self._windows.lengths[interval]
+        earliest = start - self._configuration.correction_horizon - length
+        for candidate in range(start - length, earliest, -length):
+            held = self._windows.closed(interval, symbol, candidate)
+            if held is not None and held.revision != UNPUBLISHED:
+                return candidate
+        return None
+
+    def _fill(self, interval: int, symbol: int, start: int) -> None:
+        """Publish a flagged bar at the previous close, if the bar before is the newest one."""
+        state = self.state(symbol)
+        length = self._windows.lengths[interval]
+        if state.newest[interval] != start - length:
+            return
+        previous = self._windows.closed(interval, symbol, start - length)
+        run = state.runs[interval] + 1
+        if previous is None or run > self._configuration.fill_forward_limit:
+            return
+        filled = self._windows.closed(interval, symbol, start) or Partial.empty()
+        filled.filled = True
+        filled.close = previous.close
+        self._publish(interval, symbol, start, filled)
+        self._windows.keep_closed(interval, symbol, start, filled)
+        state.runs[interval] = run
+
+    def _publish(self, interval: int, symbol: int, start: int, partial: Partial) -> None:
+        partial.revision += 1
+        record = self.record(interval, symbol, start, partial, is_final=True)
+        key = record.symbol.encode()
+        self._put("bars", OutputRecord(key, encoder.encode(record), []))
+        self._changed.add(symbol)
+        state = self.state(symbol)
+        newest = state.newest[interval]
+        if newest is None or start > newest:
+            state.newest[interval] = start
+            if self._fills:
+                self.moved.append((interval, symbol))
+            state.runs[interval] = 0
+
+    def record(
+        self, interval: int, symbol: int, start: int, partial: Partial, *, is_final: bool
+    ) -> BarRecord:
+        """The bar of an aggregate that has one, as published."""
+        filled = not partial.has_bar
+        close = partial.close
+        has_extremes = partial.high >= partial.low
+        open_price = close if filled else partial.open
+        return BarRecord(
+            symbol=self._symbols.names[symbol],
+            interval=self._labels[interval],
+            start=start,
+            open=open_price,
+            high=partial.high if has_extremes else max(open_price, close),
+            low=partial.low if has_extremes else min(open_price, close),
+            close=close,
+            volume=to_double(partial.volume),
+            vwap=partial.notional / partial.priced if partial.priced else None,
+            trades=partial.trades,
+            revision=max(partial.revision, 0),
+            is_final=is_final,
+            filled=filled,
+            sources=self._sources.of(partial.sources),
+        )

@@ -1,0 +1,134 @@
+"""Keys and values of the state rows: msgpack lists, versioned by the marker.
+
+| key | value |
+|---|---|
+| `m` | `Marker` |
+| `s` symbol | newest starts, flushed windows, open windows |
+| `c` symbol NUL length slot | start and aggregate of a closed window |
+| `i` minute offset part | identities |
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from tables.partial import Partial
+
+#: Raised when a row cannot be read by older code.
+ROW_VERSION = 1
+MARKER_KEY = b"m"
+SYMBOL_PREFIX = b"s"
+CLOSED_PREFIX = b"c"
+IDENTIFIER_PREFIX = b"i"
+#: Identities in one row: some 100 KB, far below a topic's size limit.
+IDENTITIES_PER_ROW = 2_000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+_CLOSED_TAIL = struct.Struct(">qI")
+_IDENTIFIER_TAIL = struct.Struct(">qqI")
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """What one checkpoint is: position, watermark and what its results depend on.
+
+    `next` is the next source offset; `maximum` the greatest event time in ns, None at first.
+    """
+
+    version: int
+    next: int
+    maximum: int | None
+    historical: bool
+    counts: dict[str, int]
+    results_hash: str
+    topic_id: str
+    sources: list[str]
+
+
+_marker_decoder = msgspec.msgpack.Decoder(Marker)
+
+
+def encode_marker(marker: Marker) -> bytes:
+    """The marker's row."""
+    return msgspec.msgpack.encode(marker)
+
+
+def decode_marker(value: bytes) -> Marker:
+    """Read a marker's row.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    return _marker_decoder.decode(value)
+
+
+def symbol_key(symbol: str) -> bytes:
+    """Key of a symbol's row."""
+    return SYMBOL_PREFIX + symbol.encode()
+
+
+def closed_key(symbol: str, length: int, slot: int) -> bytes:
+    """Key of the ring slot of a closed window."""
+    return CLOSED_PREFIX + symbol.encode() + b"\0" + _CLOSED_TAIL.pack(length, slot)
+
+
+def identifier_key(minute: int, offset: int, part: int) -> bytes:
+    """Key of a chunk of identities; `offset` is the checkpoint's next source offset."""
+    return IDENTIFIER_PREFIX + _IDENTIFIER_TAIL.pack(minute, offset, part)
+
+
+def identifier_minute(key: bytes) -> int:
+    """The minute of a chunk's key."""
+    return int(_IDENTIFIER_TAIL.unpack(key[1:])[0])
+
+
+def encode_symbol(
+    newest: list[int | None],
+    runs: list[int],
+    flushed: list[tuple[int, int]],
+    windows: list[tuple[int, int, Partial]],
+) -> bytes:
+    """A symbol's row; windows and flushed ones by (length, start)."""
+    return _encode(
+        [
+            newest,
+            runs,
+            flushed,
+            [(length, start, partial.to_row()) for length, start, partial in windows],
+        ]
+    )
+
+
+def decode_symbol(value: bytes) -> list[Any]:
+    """What `encode_symbol` wrote: newest, runs, flushed, windows with their aggregates."""
+    newest, runs, flushed, windows = _decode(value)
+    return [
+        newest,
+        runs,
+        [tuple(entry) for entry in flushed],
+        [(length, start, Partial.from_row(row)) for length, start, row in windows],
+    ]
+
+
+def encode_closed(start: int, partial: Partial) -> bytes:
+    """A closed window's row."""
+    return _encode([start, partial.to_row()])
+
+
+def decode_closed(value: bytes) -> tuple[int, Partial]:
+    """Start and aggregate of a closed window's row."""
+    start, row = _decode(value)
+    return start, Partial.from_row(row)
+
+
+def encode_identities(identities: list[str]) -> bytes:
+    """A chunk of identities."""
+    return _encode(identities)
+
+
+def decode_identities(value: bytes) -> list[str]:
+    """The identities of a chunk."""
+    return list(_decode(value))

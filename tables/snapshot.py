@@ -1,0 +1,158 @@
+"""A partition's state as rows: what a checkpoint takes, and how it is built again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tables.bars import NO_MAXIMUM, OUTCOMES, BarsPartition
+from tables.configuration import BarsConfiguration
+from tables.outputs import OutputRecord, Taken
+from tables.publishing import SymbolState
+from tables.rows import (
+    IDENTIFIER_PREFIX,
+    IDENTITIES_PER_ROW,
+    MARKER_KEY,
+    ROW_VERSION,
+    SYMBOL_PREFIX,
+    Marker,
+    decode_identities,
+    decode_marker,
+    decode_symbol,
+    encode_identities,
+    encode_marker,
+    encode_symbol,
+    identifier_key,
+    identifier_minute,
+    symbol_key,
+)
+from tables.windows import Reader
+
+#: Prefixes of the rows that are held in memory; the others are read when needed.
+LOADED_PREFIXES = (SYMBOL_PREFIX, IDENTIFIER_PREFIX)
+
+
+class StateRefusedError(RuntimeError):
+    """Stored state that this deployment must not go on from: the message says what to do."""
+
+
+def take(state: BarsPartition, topic_id: str) -> Taken:
+    """Freeze what has changed since the last call: outputs, rows and the marker.
+
+    The rows are serialised here, so later batches cannot change them.
+    """
+    if state.next is None:
+        raise ValueError("nothing was applied yet")
+    publisher = state.publisher
+    taken = Taken(state.next)
+    taken.outputs = {name: records for name, records in publisher.outputs.items() if records}
+    publisher.outputs = {name: list[OutputRecord]() for name in publisher.outputs}
+    publisher.pending_bytes = 0
+    rows = taken.rows
+    windows = state.windows
+    lengths = windows.lengths
+    for symbol in state.changed:
+        name = state.symbols.names[symbol]
+        symbol_state = publisher.state(symbol)
+        flushed = sorted(
+            (lengths[interval], start) for interval, start in windows.flushed.get(symbol, ())
+        )
+        opened = [
+            (lengths[interval], start, at_start[symbol])
+            for interval, by_start in enumerate(windows.open)
+            for start, at_start in by_start.items()
+            if symbol in at_start
+        ]
+        row = encode_symbol(symbol_state.newest, symbol_state.runs, flushed, opened)
+        rows.append((symbol_key(name), row))
+    state.changed.clear()
+    rows.extend(windows.take_changed())
+    fresh, forgotten = state.identifiers.take_changes()
+    rows.extend((key, None) for key in forgotten)
+    for minute, identities in fresh:
+        for part, begin in enumerate(range(0, len(identities), IDENTITIES_PER_ROW)):
+            key = identifier_key(minute, state.next, part)
+            chunk = identities[begin : begin + IDENTITIES_PER_ROW]
+            rows.append((key, encode_identities(chunk)))
+            state.identifiers.stored(minute, key)
+    marker = Marker(
+        version=ROW_VERSION,
+        next=state.next,
+        maximum=None if state.maximum == NO_MAXIMUM else state.maximum,
+        historical=state.historical,
+        counts=dict(state.counts),
+        results_hash=state.configuration.results_hash,
+        topic_id=topic_id,
+        sources=list(state.sources.names),
+    )
+    rows.append((MARKER_KEY, encode_marker(marker)))
+    return taken
+
+
+def check_marker(marker: Marker, configuration: BarsConfiguration, topic_id: str) -> None:
+    """Refuse state of other results.
+
+    Raises:
+        StateRefusedError: another row version, settings hash or source topic.
+    """
+    action = "use --reset or another deployment name"
+    if marker.version != ROW_VERSION:
+        raise StateRefusedError(
+            f"stored state has row version {marker.version}, "
+            f"this code reads {ROW_VERSION}: {action}"
+        )
+    if marker.results_hash != configuration.results_hash:
+        raise StateRefusedError(
+            f"stored state was computed with settings {marker.results_hash}, "
+            f"these are {configuration.results_hash} (intervals, grace, horizon, policy, "
+            f"partitions or bounds differ): {action}"
+        )
+    if marker.topic_id != topic_id:
+        raise StateRefusedError(
+            f"stored state was computed from source topic {marker.topic_id}, "
+            f"the topic of that name is now {topic_id}: {action}"
+        )
+
+
+def load(
+    configuration: BarsConfiguration,
+    partition: int,
+    topic_id: str,
+    read: Reader,
+    rows: Iterable[tuple[bytes, bytes]],
+) -> BarsPartition:
+    """Build the state from its store; `next` is None where there is no marker.
+
+    Args:
+        read: one row by key.
+        rows: all rows whose key begins with one of `LOADED_PREFIXES`.
+
+    Raises:
+        StateRefusedError: the state must not be used (`check_marker`).
+    """
+    value = read(MARKER_KEY)
+    if value is None:
+        return BarsPartition(configuration, partition, read)
+    marker = decode_marker(value)
+    check_marker(marker, configuration, topic_id)
+    state = BarsPartition(configuration, partition, read, marker.sources)
+    state.next = marker.next
+    state.maximum = NO_MAXIMUM if marker.maximum is None else marker.maximum
+    state.historical = marker.historical
+    state.counts = {outcome: marker.counts.get(outcome, 0) for outcome in OUTCOMES}
+    for key, row in rows:
+        if key[:1] == SYMBOL_PREFIX:
+            _load_symbol(state, key[1:].decode(), row)
+        elif key[:1] == IDENTIFIER_PREFIX:
+            state.identifiers.restore(identifier_minute(key), key, decode_identities(row))
+    return state
+
+
+def _load_symbol(state: BarsPartition, name: str, row: bytes) -> None:
+    newest, runs, flushed, opened = decode_symbol(row)
+    symbol = state.symbols.restore(name)
+    state.publisher.states[symbol] = SymbolState(newest, runs)
+    interval_of = {length: interval for interval, length in enumerate(state.windows.lengths)}
+    if flushed:
+        state.windows.flushed[symbol] = {(interval_of[length], start) for length, start in flushed}
+    for length, start, partial in opened:
+        state.windows.add(interval_of[length], symbol, start, partial)

@@ -1,0 +1,130 @@
+"""The windows of one partition: open ones in memory, closed ones in a ring of rows.
+
+Closed windows are read through: changed since the last checkpoint, in a checkpoint under way,
+or in the store. A slot of the ring is overwritten by the window `slots` later, so the rows are
+bounded without deletions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tables.configuration import BarsConfiguration
+from tables.partial import Partial
+from tables.rows import closed_key, decode_closed, encode_closed
+from tables.symbols import Symbols
+
+Reader = Callable[[bytes], bytes | None]
+_Slot = tuple[int, int, int]
+
+
+class Windows:
+    """Open and closed windows by interval index, symbol code and start (ns)."""
+
+    def __init__(self, configuration: BarsConfiguration, symbols: Symbols, read: Reader) -> None:
+        self.lengths = configuration.intervals
+        self._symbols = symbols
+        self._read = read
+        self._slots = [configuration.slots(length) for length in self.lengths]
+        #: For each interval: start -> symbol code -> aggregate.
+        self.open: list[dict[int, dict[int, Partial]]] = [{} for _ in self.lengths]
+        #: For each interval: windows closed by a flush before the watermark reached their end.
+        self.flushed: dict[int, set[tuple[int, int]]] = {}
+        self._changed: dict[_Slot, tuple[int, Partial]] = {}
+        self._under_way: dict[_Slot, tuple[int, Partial]] = {}
+
+    def add(self, interval: int, symbol: int, start: int, partial: Partial) -> None:
+        """Merge records into an open window."""
+        windows = self.open[interval]
+        at_start = windows.get(start)
+        if at_start is None:
+            at_start = windows[start] = {}
+        held = at_start.get(symbol)
+        if held is None:
+            at_start[symbol] = partial
+        else:
+            held.merge(partial)
+
+    def opened(self, interval: int, symbol: int, start: int) -> Partial | None:
+        """An open window's aggregate."""
+        return self.open[interval].get(start, {}).get(symbol)
+
+    @property
+    def any_open(self) -> bool:
+        """Whether a window is open."""
+        return any(self.open)
+
+    def first_end(self) -> int | None:
+        """The earliest end of an open window, in ns."""
+        ends = [
+            min(windows) + length
+            for length, windows in zip(self.lengths, self.open, strict=True)
+            if windows
+        ]
+        return min(ends, default=None)
+
+    def take_ended(self, watermark: int | None) -> list[tuple[int, int, int, int, Partial]]:
+        """Remove and give the open windows that end at or before the watermark (None: all).
+
+        As (end, interval index, symbol code, start, aggregate), in no order.
+        """
+        ended = []
+        for interval, (length, windows) in enumerate(zip(self.lengths, self.open, strict=True)):
+            for start in [
+                start for start in windows if watermark is None or start + length <= watermark
+            ]:
+                for symbol, partial in windows.pop(start).items():
+                    ended.append((start + length, interval, symbol, start, partial))
+        return ended
+
+    def _slot(self, interval: int, symbol: int, start: int) -> _Slot:
+        return interval, symbol, start // self.lengths[interval] % self._slots[interval]
+
+    def closed(self, interval: int, symbol: int, start: int) -> Partial | None:
+        """A closed window's aggregate, None where nothing is kept of it."""
+        slot = self._slot(interval, symbol, start)
+        entry = self._changed.get(slot) or self._under_way.get(slot)
+        if entry is None:
+            value = self._read(self._key(slot))
+            if value is None:
+                return None
+            entry = decode_closed(value)
+        return entry[1] if entry[0] == start else None
+
+    def keep_closed(self, interval: int, symbol: int, start: int, partial: Partial) -> None:
+        """Keep or replace a closed window's aggregate."""
+        self._changed[self._slot(interval, symbol, start)] = (start, partial)
+
+    def _key(self, slot: _Slot) -> bytes:
+        interval, symbol, number = slot
+        return closed_key(self._symbols.names[symbol], self.lengths[interval], number)
+
+    @property
+    def changed(self) -> int:
+        """Closed windows that no checkpoint has taken."""
+        return len(self._changed)
+
+    def take_changed(self) -> list[tuple[bytes, bytes | None]]:
+        """Rows of the closed windows changed since the last call, which becomes under way."""
+        self._under_way, self._changed = self._changed, {}
+        return [
+            (self._key(slot), encode_closed(start, partial))
+            for slot, (start, partial) in self._under_way.items()
+        ]
+
+    def stored(self) -> None:
+        """The rows last taken can be read from the store."""
+        self._under_way = {}
+
+    def prune_flushed(self, watermark: int) -> None:
+        """Forget flushed windows that the watermark closes by itself."""
+        for symbol in list(self.flushed):
+            kept = {
+                (interval, start)
+                for interval, start in self.flushed[symbol]
+                if start + self.lengths[interval] > watermark
+            }
+            if kept:
+                self.flushed[symbol] = kept
+            else:
+                del self.flushed[symbol]
