@@ -1,0 +1,62 @@
+# Everything a checkout needs: Python 3.11 and make. No Java, Maven, Docker or Node.
+#
+#   make setup   a .venv from the locks, and the embedded Kafka's jars; quick when nothing changed
+#   make run     broker, worker, simulator and the bars in the terminal
+#   make test    make check, then all tests; ARGS="-k name" chooses
+#   make bench   the benchmarks
+#   make check   lint, format, types, import rules
+#   make lock    writes the locks anew; needs uv
+#   make clean   removes what set-up and the tools made; never data/
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ARGS ?=
+UV ?= uv
+
+BIN := .venv/bin
+STAMP := .venv/.set-up
+# A newer pip is no news during set-up.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := setup
+.PHONY: setup run test bench check lock clean
+
+setup: $(STAMP)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
+	  { echo "Python 3.11 is needed, $(PYTHON) is another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# Without build isolation the checkout itself asks for nothing that the lock does not hold.
+$(STAMP): $(BIN)/python requirements-dev.lock pyproject.toml app/broker/kafka-4.1.0.sha256
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m app.broker
+	@touch $@
+
+run: $(STAMP)
+	@exec $(BIN)/candlewick up $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest tests $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
+
+# Neither the locks' headers nor their lines name a registry or a folder of the machine.
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-emit-index-url pyproject.toml
+
+lock:
+	$(LOCK) -o requirements.lock
+	$(LOCK) --extra dev --constraint requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find app agents tables models tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,226 @@
+"""Make, check and remove what a deployment keeps on the broker.
+
+What comes in: the topic table (`app/topics.py`). What goes out: topics that are exactly as the
+table says, or one error that names every difference. Nothing here asks the broker about a topic by
+name before it is known to exist: with `auto.create.topics.enable` the question would create it, and
+aiokafka answers `end_offsets` of a missing topic with a loop (aiokafka 0.14, cluster.py:262).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+
+from app.connection import AdminError, connect
+from app.groups import delete_groups
+from app.identity import deployment_folder, group_id
+from app.settings import PREFIX, Settings
+from app.topics import TopicSpec, ticks_topic, topic_table
+
+#: Seconds for topics to appear or vanish on the broker.
+TOPIC_SECONDS = 30.0
+#: Seconds between two looks at the broker's metadata.
+POLL_SECONDS = 0.05
+
+NO_ERROR, UNKNOWN_TOPIC, TOPIC_ALREADY_EXISTS = 0, 3, 36
+#: What the operator would change when this setting of a topic is another one.
+SETTING_NAMES = {
+    "partitions": "TOPICS__PARTITIONS",
+    "replication": "TOPICS__REPLICATION",
+    "max.message.bytes": "TOPICS__MAX_MESSAGE_BYTES",
+    "min.insync.replicas": "TOPICS__MIN_INSYNC_REPLICAS",
+    "retention.ms": "TOPICS__RETENTION",
+}
+
+
+class TopicMismatchError(AdminError):
+    """A topic exists and is not made as the topic table says."""
+
+
+class TopicUnavailableError(AdminError):
+    """A topic cannot be created, has no leader in time, or does not vanish in time."""
+
+
+class DeploymentInUseError(AdminError):
+    """A worker of the deployment is still a member of its group."""
+
+
+async def ensure_topics(settings: Settings, seconds: float = TOPIC_SECONDS) -> None:
+    """Create the missing topics of the table, and check all of them.
+
+    Returns once every partition of every topic has a leader. Another worker may do the same
+    at the same time. `seconds` is the limit for the leaders.
+
+    Raises:
+        BrokerUnreachableError: no broker answers.
+        TopicMismatchError: topics differ from the table; one line names each difference.
+        TopicUnavailableError: the broker refuses to create a topic, or elects no leader in time.
+    """
+    specs = topic_table(settings)
+    async with connect(settings) as client:
+        existing = await _describe(client)
+        await _create(client, [spec for spec in specs if spec.name not in existing])
+        described = await _wait_for_leaders(client, [spec.name for spec in specs], seconds)
+        configured = await _configurations(client, specs, seconds)
+    differences: dict[str, list[str]] = {}
+    for spec in specs:
+        for line in _differences(spec, described[spec.name], configured[spec.name]):
+            differences.setdefault(line, []).append(spec.name)
+    if differences:
+        lines = [f"topic {', '.join(names)}: {line}" for line, names in differences.items()]
+        raise TopicMismatchError("; ".join(lines))
+
+
+async def _describe(client: AIOKafkaAdminClient) -> dict[str, dict[str, Any]]:
+    """Return all topics of the cluster by name, as the broker describes them."""
+    topics = await client.describe_topics(None)
+    return {topic["topic"]: topic for topic in topics if topic["error_code"] != UNKNOWN_TOPIC}
+
+
+async def _create(client: AIOKafkaAdminClient, specs: Iterable[TopicSpec]) -> None:
+    wanted = [
+        NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=spec.configuration)
+        for spec in specs
+    ]
+    if not wanted:
+        return
+    response = await client.create_topics(wanted)
+    for name, code, *rest in response.topic_errors:
+        if code not in (NO_ERROR, TOPIC_ALREADY_EXISTS):
+            reason = (rest[0] if rest else None) or for_code(code).__name__
+            raise TopicUnavailableError(
+                f"topic {name}: the broker refuses to create it: {reason}; "
+                f"change the {PREFIX}TOPICS__... setting it names, or the broker's"
+            )
+
+
+async def _wait_for_leaders(
+    client: AIOKafkaAdminClient, names: list[str], seconds: float
+) -> dict[str, dict[str, Any]]:
+    """Return the descriptions of `names` once each partition has a leader."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        described = await _describe(client)
+        lacking = [name for name in names if not _has_leaders(described.get(name))]
+        if not lacking:
+            return described
+        if asyncio.get_running_loop().time() > deadline:
+            raise TopicUnavailableError(
+                f"topic {lacking[0]}: no leader for each partition within {seconds:g} s; "
+                "check that all brokers of the cluster are running"
+            )
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _has_leaders(topic: dict[str, Any] | None) -> bool:
+    if topic is None or topic["error_code"] != NO_ERROR or not topic["partitions"]:
+        return False
+    return all(partition["leader"] >= 0 for partition in topic["partitions"])
+
+
+async def _configurations(
+    client: AIOKafkaAdminClient, specs: tuple[TopicSpec, ...], seconds: float
+) -> dict[str, dict[str, str]]:
+    """Return the configuration entries of each topic; brokers may learn of it one by one."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, spec.name, dict.fromkeys(spec.configuration, ""))
+        for spec in specs
+    ]
+    while True:
+        found: dict[str, dict[str, str]] = {}
+        for response in await client.describe_configs(resources):
+            for code, _message, _kind, name, entries in response.resources:
+                if code == NO_ERROR:
+                    found[name] = {entry[0]: entry[1] for entry in entries}
+                elif code != UNKNOWN_TOPIC or asyncio.get_running_loop().time() > deadline:
+                    raise TopicUnavailableError(
+                        f"topic {name}: the broker does not tell its configuration: "
+                        f"{for_code(code).__name__}; check the access rights of this client"
+                    )
+        if len(found) == len(specs):
+            return found
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _differences(
+    spec: TopicSpec, topic: dict[str, Any], configuration: dict[str, str]
+) -> Iterator[str]:
+    """Yield a text for each way in which the topic is not what the table says."""
+    partitions = topic["partitions"]
+    has = {
+        "partitions": str(len(partitions)),
+        "replication": str(min(len(partition["replicas"]) for partition in partitions)),
+    } | configuration
+    expected = {
+        "partitions": str(spec.partitions),
+        "replication": str(spec.replication),
+    } | spec.configuration
+    for setting, value in expected.items():
+        if has.get(setting) != value:
+            yield (
+                f"{setting} is {has.get(setting, 'unknown')} on the broker, expected {value}: "
+                f"{_remedy(setting, value)}"
+            )
+
+
+def _remedy(setting: str, value: str) -> str:
+    elsewhere = f"or use another {PREFIX}TOPIC_PREFIX"
+    own = f"set {PREFIX}{SETTING_NAMES[setting]} to match, " if setting in SETTING_NAMES else ""
+    if setting in ("partitions", "replication"):
+        return own + elsewhere
+    return f"{own}set {setting}={value} on the topic with kafka-configs, {elsewhere}"
+
+
+async def delete_deployment(settings: Settings, seconds: float = TOPIC_SECONDS) -> None:
+    """Remove a deployment: its output topics, its consumer group, its local folder.
+
+    The ticks topic is shared and stays. The group goes first, because the broker refuses that
+    while a worker is running: then nothing has been removed yet. `seconds` is the limit for the
+    topics to vanish.
+
+    Raises:
+        BrokerUnreachableError: no broker answers.
+        DeploymentInUseError: a worker of the deployment is running.
+        TopicUnavailableError: the broker refuses to remove a topic, or does not do it in time.
+    """
+    group = group_id(settings)
+    shared = ticks_topic(settings)
+    async with connect(settings) as client:
+        occupied = await delete_groups(client, [group])
+        if occupied:
+            raise DeploymentInUseError(
+                f"group {group}: a worker of deployment {settings.deployment!r} is running; stop "
+                "it first (a killed one leaves after broker.session_timeout)"
+            )
+        existing = await _describe(client)
+        # Faust's own topic of an app, where it was not switched off (topic_disable_leader).
+        own = [spec.name for spec in topic_table(settings) if spec.name != shared]
+        own.append(f"{group}-__assignor-__leader")
+        await _delete(client, [name for name in own if name in existing], seconds)
+    folder = deployment_folder(settings)
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+async def _delete(client: AIOKafkaAdminClient, names: list[str], seconds: float) -> None:
+    if not names:
+        return
+    response = await client.delete_topics(names)
+    for name, code in response.topic_error_codes:
+        if code not in (NO_ERROR, UNKNOWN_TOPIC):
+            raise TopicUnavailableError(
+                f"topic {name}: the broker refuses to remove it: {for_code(code).__name__}; "
+                "check delete.topic.enable and the access rights of this client"
+            )
+    deadline = asyncio.get_running_loop().time() + seconds
+    while left := set(names) & set(await _describe(client)):
+        if asyncio.get_running_loop().time() > deadline:
+            raise TopicUnavailableError(f"topic {min(left)}: still there after {seconds:g} s")
+        await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,63 @@
+"""The `candlewick` command: one file a family of commands.
+
+Each command reads the settings, overlays its options, calls one function of the engine and prints.
+What may go wrong in the ordinary course of things is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import click
+
+from app import __version__
+from app.cli.bars import bars
+from app.cli.broker import broker
+from app.cli.common import CandlewickGroup
+from app.cli.feeds import replay, simulate
+from app.cli.reset import reset
+from app.cli.run import run
+from app.cli.settings import settings
+from app.cli.topics import topics
+from app.cli.up import up
+from app.cli.worker import worker
+
+
+@click.group(
+    cls=CandlewickGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="candlewick")
+def candlewick() -> None:
+    """Market data, tick by tick, to exact bars: on Kafka, with Faust.
+
+    New here: `candlewick up` starts everything and shows bars. Every setting has a name
+    CANDLEWICK_...; `candlewick settings` prints them with their values. Options of a command win
+    over the environment, the environment over the file that CANDLEWICK_CONFIG names (or
+    candlewick.toml), the file over the defaults.
+
+    \b
+    Exit codes:
+      0  done
+      1  failed while running, or stopped before it had finished
+      2  a wrong option, argument or setting
+      3  a worker refuses to start: other settings than its state, a port in use
+    """
+
+
+for command in (
+    bars,
+    broker,
+    replay,
+    reset,
+    run,
+    settings,
+    simulate,
+    topics,
+    up,
+    worker,
+):
+    candlewick.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the `candlewick` command."""
+    candlewick(prog_name="candlewick")

@@ -1,0 +1,77 @@
+"""`candlewick up`: everything at once, for a first look. `make run` is this."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from app.cli.bars import show_bars
+from app.cli.common import DURATION, read_settings, run_async, say
+from app.durations import format_duration
+from app.settings import Settings
+
+
+@click.command()
+@click.option("--symbols", type=click.IntRange(1), default=4, show_default=True)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    default=200.0,
+    show_default=True,
+    help="Simulated trades a second.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated market.")
+@click.option(
+    "--interval", type=DURATION, default="1s", show_default=True, help="Of the bars shown."
+)
+@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Of all state.")
+def up(symbols: int, rate: float, seed: int, interval: int, data_dir: Path | None) -> None:
+    """Start a broker (unless one is configured), a worker and a simulated market; show the bars.
+
+    Data are kept in the data folder: a second start goes on where the first one ended. Ctrl-C
+    stops everything that was started here, in order.
+    """
+    settings = read_settings(data_dir=data_dir)
+    if interval not in settings.bars.intervals:
+        known = ", ".join(format_duration(length) for length in settings.bars.intervals)
+        raise click.BadParameter(f"expected one of {known}", param_hint="--interval")
+    try:
+        run_async(lambda: _run(settings, symbols, rate, seed, interval))
+    except KeyboardInterrupt:
+        say("everything is stopped")
+
+
+async def _run(settings: Settings, symbols: int, rate: float, seed: int, interval: int) -> NoReturn:
+    from app.admin import ensure_topics
+    from app.feeds.simulator import simulate
+    from app.run.follow import Selection
+    from app.run.services import first_of, running_broker, running_workers
+    from app.run.supervisor import Supervisor
+    from app.web.bind import check_port
+
+    if settings.web.enabled and settings.web.port:
+        check_port(settings.web.host, settings.web.port)
+    async with running_broker(settings, say) as reachable:
+        await ensure_topics(reachable)
+        supervisor = Supervisor(reachable, 1, say, keep_first_port=True)
+        async with running_workers(supervisor) as watch:
+            if settings.web.enabled:
+                address = supervisor.web_addresses[0]
+                say(f"tables: {address}/table/  metrics: {address}/metrics  {address}/readyz")
+            say(f"simulating {symbols} symbols at {rate:g} trades/s; stop everything with Ctrl-C")
+            market = asyncio.create_task(
+                simulate(reachable, symbols=symbols, rate=rate, seed=seed), name="simulator"
+            )
+            selection = Selection(None, [format_duration(interval)])
+            show = asyncio.create_task(
+                show_bars(reachable, selection, follow=True, count=0), name="bars"
+            )
+            try:
+                await first_of(show, watch, market)
+            finally:
+                market.cancel()
+                await asyncio.wait([market])
+            raise AssertionError("the bars have ended")

@@ -1,0 +1,160 @@
+"""Records to the topic `ticks`: own batches, order kept, nothing lost, nothing twice.
+
+An idempotent producer with all acks. Batches are made here, because their size shows up in
+tests and benchmarks; each partition has a task that sends its batches one after the other while
+the next is filled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from app.feeds.compression import use_fast_lz4
+from app.settings import Settings
+from app.topics import ticks_topic
+
+#: Records of a batch unless told otherwise: enough to make the cost of a batch vanish.
+BATCH_RECORDS: Final = 4_000
+#: Uncompressed bytes of a batch; the topic's limit, if that is less.
+BATCH_BYTES: Final = 768 * 1024
+#: Batches of a partition that wait for the one on its way.
+BATCHES_WAITING: Final = 2
+#: Room for a batch's own header within the topic's limit.
+BATCH_HEADER: Final = 1024
+#: Give up a batch after so long, ms.
+DELIVERY_MILLISECONDS: Final = 60_000
+
+
+class TickSender:
+    """An open producer on the topic `ticks` of these settings; use it in `async with`.
+
+    Raises:
+        KafkaError: from every method: the broker is away or has refused a batch. Then an unknown
+            part of what was sent after the last `flush` is in the topic.
+    """
+
+    def __init__(self, settings: Settings, batch_records: int | None = None) -> None:
+        if settings.broker.url is None:
+            raise ValueError("broker.url is not set; expected kafka://host:port")
+        if batch_records is not None and batch_records < 1:
+            raise ValueError(f"batch_records {batch_records}; expected at least 1")
+        limit = settings.topics.max_message_bytes
+        self.topic = ticks_topic(settings)
+        self.partitions = 0
+        #: Records that Kafka has acknowledged, by partition.
+        self.acknowledged: list[int] = []
+        self._batch_records = batch_records or BATCH_RECORDS
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": settings.broker.url.removeprefix("kafka://"),
+            "acks": "all",
+            "enable_idempotence": True,
+            "compression_type": (
+                None if settings.topics.compression == "none" else settings.topics.compression
+            ),
+            "max_batch_size": min(BATCH_BYTES, limit - BATCH_HEADER),
+            "max_request_size": limit,
+            "request_timeout_ms": DELIVERY_MILLISECONDS,
+            "linger_ms": 0,
+        }
+        self._producer: Any = None
+        self._open: list[Any] = []
+        self._queues: list[asyncio.Queue[Any]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: KafkaError | None = None
+
+    async def __aenter__(self) -> Self:
+        use_fast_lz4()
+        self._producer = AIOKafkaProducer(**self._options)
+        try:
+            await self._producer.start()
+            self.partitions = len(await self._producer.partitions_for(self.topic))
+        except BaseException:
+            await self._producer.stop()
+            raise
+        self.acknowledged = [0] * self.partitions
+        self._open = [None] * self.partitions
+        self._queues = [asyncio.Queue(BATCHES_WAITING) for _ in range(self.partitions)]
+        self._tasks = [
+            asyncio.create_task(self._deliver(partition)) for partition in range(self.partitions)
+        ]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._producer.stop()
+
+    async def send(
+        self, partition: int, records: Iterable[tuple[bytes | None, bytes | None]]
+    ) -> None:
+        """Add (key, value) records to the partition's batches; full ones go on their way."""
+        limit = self._batch_records
+        now = time.time_ns() // 1_000_000
+        batch = self._open[partition]
+        room = 0 if batch is None else limit - batch.record_count()
+        for key, value in records:
+            if batch is None:
+                batch, room = self._producer.create_batch(), limit
+            if batch.append(timestamp=now, key=key, value=value) is None:
+                await self._hand_over(partition, batch)
+                batch, room = self._producer.create_batch(), limit
+                batch.append(timestamp=now, key=key, value=value)
+            room -= 1
+            if not room:
+                batch.close()
+                await self._hand_over(partition, batch)
+                batch = None
+        self._open[partition] = batch
+
+    async def push(self) -> None:
+        """Send what is begun, without waiting for it to arrive."""
+        for partition, batch in enumerate(self._open):
+            if batch is not None:
+                self._open[partition] = None
+                batch.close()
+                await self._hand_over(partition, batch)
+
+    async def flush(self) -> None:
+        """Send what is begun and wait until Kafka has acknowledged all of it."""
+        await self.push()
+        for queue in self._queues:
+            await queue.join()
+        self._check()
+
+    async def _hand_over(self, partition: int, batch: Any) -> None:
+        self._open[partition] = None
+        await self._queues[partition].put(batch)
+        self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _deliver(self, partition: int) -> None:
+        """Send a partition's batches in order; after a failure, drop them."""
+        queue = self._queues[partition]
+        while True:
+            batch = await queue.get()
+            try:
+                if self._failure is None:
+                    count = batch.record_count()
+                    sent = await self._producer.send_batch(batch, self.topic, partition=partition)
+                    await sent
+                    self.acknowledged[partition] += count
+            except KafkaError as error:
+                self._failure = error
+            finally:
+                queue.task_done()

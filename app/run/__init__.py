@@ -1,0 +1,6 @@
+"""One-shot runs: start what is missing, replay, wait until all is closed, export, stop it again.
+
+Read in this order: `session` (the whole run), `supervisor` (worker processes), `drain` (when is all
+closed), `reader` (read a topic plainly), `export` (bars to a file), `outcomes` (the summary),
+`environment` (settings for another process).
+"""

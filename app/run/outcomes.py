@@ -1,0 +1,67 @@
+"""What became of the records: the counts in the last committed marker of each partition."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+
+from app.run.reader import bounds, partitions_of, read_range
+from app.settings import Settings
+from app.topics import output_topic
+from tables.rows import MARKER_KEY, Marker, decode_marker
+
+OUTCOMES = ("applied", "revised", "late", "duplicate", "ignored", "dead", "control")
+#: Offsets from the end of a changelog in which its last marker is looked for first.
+FIRST_LOOK = 5_000
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Counts of all partitions together, since the deployment began."""
+
+    counts: dict[str, int]
+
+    @property
+    def records(self) -> int:
+        """Records read: every record has exactly one outcome."""
+        return sum(self.counts.values())
+
+
+async def read_outcomes(settings: Settings) -> Outcomes:
+    """Return the deployment's counts of records by outcome.
+
+    Raises:
+        BrokerUnreachableError, RunError: the changelog cannot be read.
+    """
+    partitions = await partitions_of(settings, [output_topic(settings, "bars.changelog")])
+    markers = await _last_markers(settings, await bounds(settings, partitions))
+    total: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
+    for marker in markers.values():
+        total.update(marker.counts)
+    return Outcomes(dict(total))
+
+
+async def _last_markers(
+    settings: Settings, ends: dict[TopicPartition, tuple[int, int]]
+) -> dict[TopicPartition, Marker]:
+    """Look at the end of each partition, and further back where there was no marker."""
+    markers: dict[TopicPartition, Marker] = {}
+    look = FIRST_LOOK
+    missing = {partition: entry for partition, entry in ends.items() if entry[1] > entry[0]}
+    while missing:
+        ranges = {
+            partition: (max(first, end - look), end) for partition, (first, end) in missing.items()
+        }
+        async for partition, records in read_range(settings, ranges):
+            for record in records:
+                if record.key == MARKER_KEY and record.value is not None:
+                    markers[partition] = decode_marker(record.value)
+        missing = {
+            partition: entry
+            for partition, entry in missing.items()
+            if partition not in markers and ranges[partition][0] > entry[0]
+        }
+        look *= 10
+    return markers

@@ -1,0 +1,316 @@
+"""All partitions of a worker: who owns what, when they restore, and what happens on a failure.
+
+Faust calls in at four places (app/streaming/tables.py): partitions revoked, assigned, seek, stop.
+The agent calls `handle` with each event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from aiokafka.errors import ProducerFenced
+from faust.types import TP
+
+from app.connection import bootstrap_servers
+from app.contracts.batch import RecordBatch
+from app.exits import RefusalError
+from app.identity import group_id, transactional_id, worker_folder
+from app.observe.health import HealthState, Phase
+from app.observe.metrics import Metrics
+from app.settings import Settings
+from app.streaming.protocols import Stage
+from app.streaming.runner import PartitionRunner, RunnerContext
+from app.streaming.side import SideChannel
+from app.streaming.transaction import ProducerOptions
+
+if TYPE_CHECKING:
+    from app.streaming.app import CandlewickApp
+
+logger = logging.getLogger(__name__)
+
+_MILLISECOND = 1_000_000
+_SECOND = 1_000_000_000
+#: Seconds between attempts to restore a partition while the broker is away.
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+#: Partitions restored at the same time.
+RESTORES_AT_ONCE = 4
+#: Room for headers and compression's worst case above a topic's limit.
+REQUEST_HEADROOM = 256 * 1024
+
+
+class Engine:
+    """The runners of one worker."""
+
+    def __init__(
+        self, settings: Settings, stages: Iterable[Stage], health: HealthState, metrics: Metrics
+    ) -> None:
+        self.settings = settings
+        self.stages = {stage.source: stage for stage in stages}
+        self.health = health
+        self.metrics = metrics
+        self.runners: dict[TP, PartitionRunner] = {}
+        self.side = SideChannel(self)
+        self._app: CandlewickApp | None = None
+        self._context: RunnerContext | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._fences: dict[TP, int] = {}
+        self._seeking: set[TP] = set()
+        self._generation = 0
+        self._stopping = False
+
+    def attach(self, app: CandlewickApp) -> None:
+        """Know the Faust application; called when it is made."""
+        self._app = app
+
+    @property
+    def app(self) -> CandlewickApp:
+        """The Faust application."""
+        if self._app is None:
+            raise RuntimeError("the engine has no application yet")
+        return self._app
+
+    def is_source(self, topic: str) -> bool:
+        """Whether fetches of the topic come as batches."""
+        return topic in self.stages
+
+    @property
+    def changelogs(self) -> set[str]:
+        """Changelog topics of all stages."""
+        return {stage.changelog for stage in self.stages.values()}
+
+    def positions(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """Next source offsets of those partitions that have a state."""
+        return {
+            tp: self.runners[tp].position
+            for tp in partitions
+            if tp in self.runners and self.runners[tp].ready
+        }
+
+    # --- events ----------------------------------------------------------------------------
+
+    async def handle(self, batch: RecordBatch, *, backlog: bool) -> None:
+        """Apply a batch; waits first while too much of its partition is unpublished."""
+        tp = TP(batch.topic, batch.partition)
+        runner = self.runners.get(tp)
+        if runner is None:
+            return
+        await runner.room()
+        runner.backlog = backlog
+        if not runner.accept(batch):
+            self.metrics.batch_refused(runner.stage.agent)
+            if runner.ready and batch.base > runner.position and tp not in self._seeking:
+                # Something in between was dropped: read it again.
+                self._seeking.add(tp)
+                self._start(self._seek(tp))
+
+    async def _seek(self, tp: TP) -> None:
+        try:
+            await self.app.consumer.seek_sources(self.positions([tp]))
+        finally:
+            self._seeking.discard(tp)
+
+    # --- rebalances ------------------------------------------------------------------------
+
+    async def on_revoked(self) -> None:
+        """Checkpoint everything before partitions may go; intake has stopped."""
+        self.health.restoring("rebalance")
+        limit = self.settings.broker.session_timeout / _SECOND / 2
+        suspended = [asyncio.ensure_future(each.suspend()) for each in self.runners.values()]
+        if suspended:
+            _, late = await asyncio.wait(suspended, timeout=limit)
+            for task in late:
+                logger.warning("a checkpoint before the rebalance took over %.1f s", limit)
+                task.cancel()
+
+    async def on_assigned(self, assigned: set[TP], generation: int) -> None:
+        """Be ready for the source partitions among those assigned; release the others.
+
+        Raises:
+            RefusalError: stored state must not be used.
+        """
+        self._generation = generation
+        self._fences.clear()
+        sources = {tp for tp in assigned if self.is_source(tp.topic)}
+        self.health.restoring(f"{len(sources)} partitions")
+        for tp in [tp for tp in self.runners if tp not in sources]:
+            await self._release(tp)
+        slots = asyncio.Semaphore(RESTORES_AT_ONCE)
+        await asyncio.gather(*[self._own(tp, slots) for tp in sorted(sources)])
+        for stage in self.stages.values():
+            self.metrics.rebalanced(stage.agent)
+        self.health.ready()
+        self.side.start()
+        logger.info("ready with %d partitions: %s", len(sources), sorted(sources))
+
+    async def _own(self, tp: TP, slots: asyncio.Semaphore) -> None:
+        runner = self.runners.get(tp)
+        if runner is None:
+            runner = PartitionRunner(self.stages[tp.topic], tp.partition, self._make_context())
+            self.runners[tp] = runner
+        if runner.restorable:
+            # Ours before and after: another owner in between would have fenced the producer,
+            # and then the next checkpoint fails and restores.
+            runner.resume()
+            self._phase(runner, Phase.READY)
+            return
+        async with slots:
+            await self._restore(runner)
+
+    async def _restore(self, runner: PartitionRunner) -> None:
+        """Restore with patience: a broker that is away comes back."""
+        self._phase(runner, Phase.RESTORING)
+        attempt = 0
+        while not self._stopping:
+            try:
+                await runner.restore()
+            except RefusalError:
+                raise
+            except Exception as error:
+                # Of whatever kind, it is said and tried again; the partition waits in Kafka.
+                delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+                attempt += 1
+                logger.warning(
+                    "%s %d cannot be restored: %r; again in %.1f s",
+                    runner.stage.agent, runner.partition, error, delay,
+                )  # fmt: skip
+                await asyncio.sleep(delay)
+            else:
+                self._phase(runner, Phase.READY)
+                return
+
+    async def _release(self, tp: TP) -> None:
+        runner = self.runners.pop(tp)
+        await runner.close()
+        self.health.released(runner.stage.agent, runner.partition)
+        self.metrics.partition_released(runner.stage.agent, runner.partition)
+
+    # --- failures --------------------------------------------------------------------------
+
+    def _failed(self, runner: PartitionRunner, error: BaseException) -> None:
+        logger.warning(
+            "%s %d: dropped its state after position %d: %r",
+            runner.stage.agent, runner.partition, runner.position, error,
+        )  # fmt: skip
+        self._phase(runner, Phase.RESTORING, repr(error))
+        if not self._stopping:
+            self._start(self._recover(runner, error, self._generation))
+
+    async def _recover(
+        self, runner: PartitionRunner, error: BaseException, generation: int
+    ) -> None:
+        tp = TP(runner.stage.source, runner.partition)
+        if isinstance(error, ProducerFenced):
+            self.metrics.fenced(runner.stage.agent)
+            self._fences[tp] = self._fences.get(tp, 0) + 1
+            if self._fences[tp] >= 2:
+                raise RefusalError(
+                    f"{runner.stage.agent} {runner.partition} was fenced twice without a "
+                    f"rebalance: another application uses the transactional id "
+                    f"{transactional_id(self.settings, runner.stage.agent, runner.partition)}, "
+                    "probably a deployment of the same name with other agents"
+                )
+            # The legitimate owner is known after the next heartbeat.
+            await asyncio.sleep(self.settings.broker.heartbeat_interval / _SECOND + 1.0)
+        if self._is_current(tp, runner, generation):
+            await self._restore(runner)
+        if self._is_current(tp, runner, generation) and runner.ready:
+            await self._seek(tp)
+
+    def _is_current(self, tp: TP, runner: PartitionRunner, generation: int) -> bool:
+        return (
+            self._generation == generation
+            and self.runners.get(tp) is runner
+            and not self._stopping
+            and not self.app.rebalancing
+        )
+
+    def _start(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload, arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fatal(error)
+
+    def fatal(self, error: BaseException) -> None:
+        """End the worker: it cannot go on."""
+        self.health.failed(str(error))
+        self._start(self.app.crash(error))
+
+    # --- stop ------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Checkpoint everything and release it; a fault of one partition does not keep others."""
+        self.health.stopping()
+        self._stopping = True
+        await self.side.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        runners = list(self.runners.items())
+        results = await asyncio.gather(
+            *[self._finish(runner) for _, runner in runners], return_exceptions=True
+        )
+        for (tp, _), result in zip(runners, results, strict=True):
+            if isinstance(result, BaseException):
+                logger.warning("%s was not closed cleanly: %r", tp, result)
+        self.runners.clear()
+
+    async def _finish(self, runner: PartitionRunner) -> None:
+        limit = self.settings.broker.session_timeout / _SECOND
+        try:
+            await asyncio.wait_for(runner.suspend(), limit)
+        finally:
+            await asyncio.wait_for(runner.close(), limit)
+
+    # --- wiring ----------------------------------------------------------------------------
+
+    def _phase(self, runner: PartitionRunner, phase: Phase, reason: str = "") -> None:
+        self.health.partition(runner.stage.agent, runner.partition, phase, reason)
+
+    @property
+    def request_timeout(self) -> int:
+        """Milliseconds that a request may take."""
+        return 15_000
+
+    def _make_context(self) -> RunnerContext:
+        if self._context is None:
+            self._context = RunnerContext(
+                bootstrap_servers=bootstrap_servers(self.settings),
+                request_timeout=self.request_timeout,
+                group=group_id(self.settings),
+                checkpoint=self.settings.checkpoint,
+                metrics=self.metrics,
+                producer_options=self._producer_options,
+                folder=lambda agent, partition: (
+                    worker_folder(self.settings) / f"{agent}-{partition}"
+                ),
+                failed=self._failed,
+            )
+        return self._context
+
+    def _producer_options(self, agent: str, partition: int) -> ProducerOptions:
+        compression = self.settings.topics.compression
+        return ProducerOptions(
+            bootstrap_servers=bootstrap_servers(self.settings),
+            transactional_id=transactional_id(self.settings, agent, partition),
+            transaction_timeout=self.settings.broker.transaction_timeout // _MILLISECOND,
+            request_timeout=self.request_timeout,
+            max_request_bytes=self.settings.topics.max_message_bytes + REQUEST_HEADROOM,
+            compression=None if compression == "none" else compression,
+        )
+
+    def end_offsets(self) -> Mapping[TP, int]:
+        """The log ends that the consumer knows of, for lag and idle partitions."""
+        found: dict[TP, int] = self.app.consumer.known_ends(list(self.runners))
+        return found
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()

@@ -1,0 +1,98 @@
+"""What the engine asks of a stage: pure state per partition, and where its records go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.contracts.batch import RecordBatch
+from tables.outputs import Taken
+
+Reader = Callable[[bytes], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What metrics say of a partition; times in ns, None while there is none."""
+
+    event_time: int | None
+    watermark: int | None
+    counts: Mapping[str, int]
+    dead: Mapping[str, int]
+    rows: int
+
+
+class State(Protocol):
+    """The state of one partition. All methods are synchronous and touch no client."""
+
+    @property
+    def next(self) -> int | None:
+        """Next source offset; None before the first batch of a new deployment."""
+
+    def begin(self, position: int) -> None:
+        """Set the first source offset of a new deployment."""
+
+    def apply(self, batch: RecordBatch) -> None:
+        """Take a batch that begins at `next`."""
+
+    def take(self, topic_id: str) -> Taken:
+        """Freeze what the next checkpoint publishes and stores."""
+
+    def stored(self) -> None:
+        """The rows last taken can be read from the store."""
+
+    @property
+    def pending_outputs(self) -> int:
+        """Outputs that no checkpoint has taken."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """About how many bytes they have."""
+
+    @property
+    def progress(self) -> Progress:
+        """For metrics."""
+
+    def clock_due(self, idle: int) -> int | None:
+        """Event time (ns) of the clock record to write after `idle` ns without movement, if any."""
+
+    def forming(self) -> tuple[list[bytes], int]:
+        """Values to publish outside the checkpoint, and how many bars are in them."""
+
+
+class Stage(Protocol):
+    """One agent's part of a deployment."""
+
+    @property
+    def agent(self) -> str:
+        """Name, as in topics and transactional ids."""
+
+    @property
+    def source(self) -> str:
+        """Topic that is read."""
+
+    @property
+    def changelog(self) -> str:
+        """Topic of the state rows."""
+
+    @property
+    def forming_topic(self) -> str:
+        """Topic of what is published outside the checkpoints."""
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """Output name to topic."""
+
+    @property
+    def loaded_prefixes(self) -> Sequence[bytes]:
+        """Prefixes of the rows that `load` wants all of."""
+
+    def load(
+        self, partition: int, topic_id: str, read: Reader, rows: Iterable[tuple[bytes, bytes]]
+    ) -> State:
+        """Build a partition's state from its store.
+
+        Raises:
+            RefusalError: the stored state must not be used.
+        """

@@ -1,0 +1,346 @@
+"""One partition of one stage on this worker: its state, its store, its producer, its checkpoints.
+
+A runner is *ready* between a restore and the next failure or release; only then it applies
+batches. `checkpoint` freezes at a batch boundary (it runs between two events of the agent) and
+the agent goes on while the transaction is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka import TopicPartition
+
+from app.contracts.batch import RecordBatch
+from app.exits import RefusalError
+from app.observe.metrics import Metrics
+from app.settings import CheckpointSettings
+from app.streaming import restore
+from app.streaming.protocols import Stage, State
+from app.streaming.store import PartitionStore
+from app.streaming.topic_identity import topic_ids
+from app.streaming.transaction import ProducerOptions, Row, TransactionalProducer
+from tables.outputs import Taken
+
+logger = logging.getLogger(__name__)
+
+#: A checkpoint under backlog waits this many times what the last one cost: 5 % of the CPU.
+COST_RATIO = 20
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerContext:
+    """What all runners of a worker share."""
+
+    bootstrap_servers: str
+    request_timeout: int
+    group: str
+    checkpoint: CheckpointSettings
+    metrics: Metrics
+    producer_options: Callable[[str, int], ProducerOptions]
+    folder: Callable[[str, int], Path]
+    #: Called with a runner whose state was dropped, and why.
+    failed: Callable[[PartitionRunner, BaseException], None]
+
+
+class PartitionRunner:
+    """Applies batches of a partition and checkpoints what came of them."""
+
+    def __init__(self, stage: Stage, partition: int, context: RunnerContext) -> None:
+        self.stage = stage
+        self.partition = partition
+        self.ready = False
+        #: More input is waiting: checkpoints may stretch.
+        self.backlog = False
+        self.position = 0
+        self._context = context
+        self._state: State | None = None
+        self._store: PartitionStore | None = None
+        self._producer: TransactionalProducer | None = None
+        self._source_id = self._changelog_id = ""
+        self._dirty_since: float | None = None
+        self._output_since: float | None = None
+        self._cost = 0.0
+        self._busy = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._task: asyncio.Task[None] | None = None
+        self._moved_at = 0.0
+        self._maximum: int | None = None
+
+    @property
+    def source(self) -> TopicPartition:
+        """The partition that is read."""
+        return TopicPartition(self.stage.source, self.partition)
+
+    @property
+    def state(self) -> State:
+        """The state of a ready runner."""
+        if self._state is None:
+            raise RuntimeError(f"{self.stage.agent} {self.partition} has no state")
+        return self._state
+
+    @property
+    def store(self) -> PartitionStore | None:
+        """The open store, for table views."""
+        return self._store
+
+    # --- batches ---------------------------------------------------------------------------
+
+    def accept(self, batch: RecordBatch) -> bool:
+        """Apply a batch if it is the next one; nothing is awaited in here."""
+        if not self.ready or batch.base != self.position:
+            return False
+        state = self.state
+        began = time.perf_counter()
+        before = state.progress
+        try:
+            state.apply(batch)
+        except Exception as error:
+            # Whatever it is: the state may be half changed, so it goes, and the log is read again.
+            logger.exception("%s %d: a batch failed", self.stage.agent, self.partition)
+            self.fail(error)
+            return False
+        self.position = batch.next
+        after = state.progress
+        now = time.monotonic()
+        self._note(now)
+        if after.event_time != self._maximum:
+            self._maximum = after.event_time
+            self._moved_at = now
+        self._context.metrics.batch_applied(
+            self.stage.agent,
+            seconds=time.perf_counter() - began,
+            outcomes=_difference(after.counts, before.counts),
+            dead=_difference(after.dead, before.dead),
+        )
+        return True
+
+    def _note(self, now: float) -> None:
+        state = self.state
+        if self._dirty_since is None:
+            self._dirty_since = now
+        if self._output_since is None and state.pending_outputs:
+            self._output_since = now
+        if state.pending_bytes > self._context.checkpoint.max_pending_bytes:
+            self._room.clear()
+        self._changed.set()
+
+    async def room(self) -> None:
+        """Wait while too many outputs are pending; what is behind them waits in Kafka."""
+        await self._room.wait()
+
+    def idle(self, now: float) -> int:
+        """For how long (ns) the maximum event time has not moved; `now` is monotonic."""
+        return int((now - self._moved_at) * _SECOND)
+
+    # --- checkpoints -----------------------------------------------------------------------
+
+    async def _checkpoint_when_due(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            while (delay := self._delay(time.monotonic())) > 0:
+                try:
+                    await asyncio.wait_for(self._changed.wait(), delay)
+                    self._changed.clear()
+                except TimeoutError:
+                    pass
+            if not await self.checkpoint():
+                return
+
+    def _delay(self, now: float) -> float:
+        """Seconds until the next checkpoint is due."""
+        settings = self._context.checkpoint
+        if self._dirty_since is None:
+            return 0.0
+        due = self._dirty_since + settings.row_delay / _SECOND
+        if self._output_since is not None:
+            delay = settings.output_delay / _SECOND
+            if self.backlog:
+                delay = min(max(delay, self._cost * COST_RATIO), settings.max_delay / _SECOND)
+            due = min(due, self._output_since + delay)
+        return 0.0 if not self._room.is_set() else due - now
+
+    async def checkpoint(self) -> bool:
+        """Publish and store what has changed, if anything has; false where that failed."""
+        async with self._busy:
+            if not self.ready or self._dirty_since is None:
+                return self.ready
+            if self._state is None or self._producer is None or self._store is None:
+                return False
+            began, worked = time.perf_counter(), time.thread_time()
+            taken = self._state.take(self._source_id)
+            self._dirty_since = self._output_since = None
+            records = self._records(taken)
+            self._cost = time.thread_time() - worked
+            try:
+                following = await self._producer.publish(
+                    self.partition,
+                    records,
+                    self.stage.changelog,
+                    self.source,
+                    taken.next,
+                    self._context.group,
+                )
+                await asyncio.to_thread(
+                    self._store.write, taken.rows, following, self._changelog_id
+                )
+            except Exception as error:
+                # Committed or not is not known here: the restore finds out from the changelog.
+                self._context.metrics.checkpoint_failed(self.stage.agent, error)
+                self.fail(error)
+                return False
+            if self._state is not None:
+                self._state.stored()
+            self._room.set()
+            self._measure(taken, time.perf_counter() - began)
+            return True
+
+    def _records(self, taken: Taken) -> dict[str, list[Row]]:
+        records: dict[str, list[Row]] = {
+            self.stage.outputs[name]: list(rows) for name, rows in taken.outputs.items()
+        }
+        records[self.stage.changelog] = [(key, value, []) for key, value in taken.rows]
+        return records
+
+    def _measure(self, taken: Taken, seconds: float) -> None:
+        outputs = [record for rows in taken.outputs.values() for record in rows]
+        bars = taken.outputs.get("bars", [])
+        revised = sum(b'"revision":0,' not in (record.value or b"") for record in bars)
+        self._context.metrics.checkpoint_committed(
+            self.stage.agent,
+            seconds=seconds,
+            rows=len(taken.rows),
+            outputs=len(outputs),
+            size=sum(len(record.value or b"") for record in outputs)
+            + sum(len(key) + len(value or b"") for key, value in taken.rows),
+            bars=len(bars) - revised,
+            revisions=revised,
+        )
+
+    # --- life ------------------------------------------------------------------------------
+
+    def fail(self, error: BaseException) -> None:
+        """Drop state and outputs; the engine restores if the partition is still ours."""
+        if self.ready:
+            self.ready = False
+            self._state = None
+            self._room.set()
+            self._context.failed(self, error)
+
+    async def restore(self) -> None:
+        """Fence the previous owner, bring the store up to date, load the state, be ready.
+
+        Raises:
+            RefusalError: the state must not be used, or the source log does not hold its position.
+            aiokafka.errors.KafkaError: no broker answers.
+        """
+        await self._stop_tasks()
+        context = self._context
+        stage, partition = self.stage, self.partition
+        began = time.monotonic()
+        async with self._busy:
+            await self._drop_producer()
+            self._producer = TransactionalProducer(context.producer_options(stage.agent, partition))
+            await self._producer.start()
+            ids = await topic_ids(self._producer.client, [stage.source, stage.changelog])
+            self._source_id, self._changelog_id = ids[stage.source], ids[stage.changelog]
+            if self._store is None:
+                self._store = PartitionStore(context.folder(stage.agent, partition))
+            changelog = TopicPartition(stage.changelog, partition)
+            async with restore.changelog_reader(
+                context.bootstrap_servers, context.request_timeout
+            ) as consumer:
+                limits = await restore.bounds(consumer, [changelog, self.source])
+                _, records = await restore.catch_up(
+                    consumer, self._store, changelog, self._changelog_id, limits[changelog]
+                )
+            store = self._store
+            state = stage.load(
+                partition, self._source_id, store.get, store.rows(stage.loaded_prefixes)
+            )
+            if state.next is None:
+                state.begin(limits[self.source].first)
+            position = limits[self.source].first if state.next is None else state.next
+            self._check_position(position, limits[self.source])
+            self._state = state
+            self.position = position
+            self._dirty_since = self._output_since = None
+            self._room.set()
+            self._maximum = state.progress.event_time
+            self._moved_at = time.monotonic()
+        self.resume()
+        seconds = time.monotonic() - began
+        context.metrics.restored(stage.agent, seconds=seconds, records=records)
+        logger.info(
+            "%s %d: restored to position %d in %.2f s (%d changelog records)",
+            stage.agent, partition, self.position, seconds, records,
+        )  # fmt: skip
+
+    def _check_position(self, position: int, limits: restore.Bounds) -> None:
+        name = f"{self.stage.source} partition {self.partition}"
+        action = "use --reset or another deployment name"
+        if position < limits.first:
+            raise RefusalError(
+                f"stored state of {name} ends at {position}, the log begins at {limits.first}: "
+                f"records between are lost to retention; {action}"
+            )
+        if position > limits.end:
+            raise RefusalError(
+                f"stored state of {name} ends at {position}, the log ends at {limits.end}: "
+                f"it is another log; {action}"
+            )
+
+    def resume(self) -> None:
+        """Be ready with the state that is there."""
+        self.ready = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._checkpoint_when_due())
+
+    @property
+    def restorable(self) -> bool:
+        """Whether the state is that of the last checkpoint, so that no restore is needed."""
+        return self._state is not None and self._dirty_since is None
+
+    async def suspend(self) -> None:
+        """Checkpoint and stop: the partition may go to another worker."""
+        if self.ready:
+            await self.checkpoint()
+        self.ready = False
+        await self._stop_tasks()
+
+    async def close(self) -> None:
+        """Release producer and store."""
+        self.ready = False
+        await self._stop_tasks()
+        async with self._busy:
+            await self._drop_producer()
+            self._state = None
+            if self._store is not None:
+                store, self._store = self._store, None
+                await asyncio.to_thread(store.close)
+
+    async def _stop_tasks(self) -> None:
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            # Not in the middle of a checkpoint: that would leave its outcome unknown.
+            async with self._busy:
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _drop_producer(self) -> None:
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+
+
+def _difference(after: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    return {name: count - before.get(name, 0) for name, count in after.items()}

@@ -1,0 +1,139 @@
+"""RocksDB store of one partition's rows, with the changelog position that they include.
+
+Rows and position are one write batch, so after any crash the store is a prefix of the changelog:
+what is missing is read from there. Cache and write buffers are shared by all partitions (rocksdict's
+default is a cache of 2 GiB for each).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+)
+
+from app.exits import RefusalError
+
+logger = logging.getLogger(__name__)
+
+CACHE_BYTES = 64 * 1024 * 1024
+WRITE_BUFFER_BYTES = 64 * 1024 * 1024
+#: Sorts before every row's key.
+_POSITION_KEY = b"\0position"
+_cache = Cache(CACHE_BYTES)
+_write_buffers = WriteBufferManager.new_write_buffer_manager_with_cache(
+    WRITE_BUFFER_BYTES, False, _cache
+)
+
+
+class StoreInUseError(RefusalError):
+    """Another process has the store open."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a store is: next changelog offset of which topic id, written when (s, epoch)."""
+
+    changelog_next: int
+    changelog_id: str
+    written_at: float
+
+
+_decode_position = msgspec.msgpack.Decoder(Position).decode
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_manager(_write_buffers)
+    options.set_write_buffer_size(16 * 1024 * 1024)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(1024 * 1024)
+    table = BlockBasedOptions()
+    table.set_block_cache(_cache)
+    table.set_bloom_filter(10, False)
+    options.set_block_based_table_factory(table)
+    return options
+
+
+class PartitionStore:
+    """Open with `PartitionStore(folder)`; `close` releases the lock at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._db = self._open()
+
+    def _open(self) -> Rdict:
+        try:
+            return Rdict(str(self.folder), _options())
+        except Exception as error:
+            # rocksdict raises plain Exception; the text is RocksDB's.
+            if "lock" in str(error).lower():
+                raise StoreInUseError(
+                    f"{self.folder} is open in another process: give each worker a name of its own "
+                    "(CANDLEWICK_WORKER) or end the other one"
+                ) from error
+            logger.warning(
+                "%s cannot be opened (%s): rebuilt from the changelog", self.folder, error
+            )
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return Rdict(str(self.folder), _options())
+
+    def get(self, key: bytes) -> bytes | None:
+        """One row."""
+        value: bytes | None = self._db.get(key)
+        return value
+
+    @property
+    def position(self) -> Position | None:
+        """How far the store is, None for a new one."""
+        value = self.get(_POSITION_KEY)
+        return None if value is None else _decode_position(value)
+
+    def rows(self, prefixes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """All rows whose key begins with one of the prefixes, in key order each."""
+        for prefix in prefixes:
+            options = ReadOptions()
+            for key, value in self._db.items(from_key=prefix, read_opt=options):
+                if not key.startswith(prefix):
+                    break
+                yield key, value
+
+    def write(
+        self,
+        rows: Iterable[tuple[bytes, bytes | None]],
+        changelog_next: int,
+        changelog_id: str,
+    ) -> None:
+        """Write rows (None deletes) and the position that includes them, at once."""
+        batch = WriteBatch(raw_mode=True)
+        for key, value in rows:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        position = Position(changelog_next, changelog_id, time.time())
+        batch.put(_POSITION_KEY, msgspec.msgpack.encode(position))
+        self._db.write(batch)
+
+    def clear(self) -> None:
+        """Begin anew with an empty store."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._db = self._open()
+
+    def close(self) -> None:
+        """Release the files and the lock."""
+        self._db.close()

@@ -1,0 +1,237 @@
+"""Whole fetches as events: a Faust transport whose consumer hands over `RecordBatch`es.
+
+Faust spends 40-70 us on each event (four tasks a message in `transport/consumer.py:1220`), so a
+record an event tops out at some 10,000 a second. Here a partition's fetch is one event. The hooks
+are those of a subclass: `scheduler`, `_to_message`, `perform_seek`, `_create_worker_consumer`.
+
+Also set here, because Faust hard-codes or lacks it: `fetch_max_wait_ms` (1500), the isolation
+level, and a real pause of changelog partitions, which aiokafka otherwise prefetches and keeps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from aiokafka import TopicPartition
+from faust.transport.drivers import TRANSPORTS
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from app.contracts.batch import RecordBatch
+from app.streaming.slim import SlimBatch
+
+if TYPE_CHECKING:
+    from app.streaming.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+SCHEME = "candlewick"
+#: A batch is cut here, so that one event keeps the event loop for less than 100 ms
+#: and sums stay within 63 bits (tables/sums.py).
+MAX_RECORDS = 20_000
+_MILLISECOND = 1_000_000
+
+
+def register_transport() -> None:
+    """Make `broker="candlewick://..."` known to Faust; may be called again."""
+    TRANSPORTS.aliases[SCHEME] = "app.streaming.transport:Transport"
+
+
+def merge_batches(
+    topic: str, partition: int, batches: Iterable[SlimBatch]
+) -> Iterator[RecordBatch]:
+    """Join the record batches of a fetch into events of at most `MAX_RECORDS` records."""
+    held: list[SlimBatch] = []
+    count = 0
+    for batch in batches:
+        if held and count + len(batch.values) > MAX_RECORDS:
+            yield from _cut(_join(topic, partition, held))
+            held, count = [], 0
+        held.append(batch)
+        count += len(batch.values)
+    if held:
+        yield from _cut(_join(topic, partition, held))
+
+
+def _join(topic: str, partition: int, batches: list[SlimBatch]) -> RecordBatch:
+    values = batches[0].values
+    if len(batches) > 1:
+        values = [value for batch in batches for value in batch.values]
+    times = np.repeat(
+        np.array([batch.append_time for batch in batches], dtype=np.int64),
+        [len(batch.values) for batch in batches],
+    )
+    offsets = np.concatenate([batch.offsets for batch in batches])
+    return RecordBatch(topic, partition, batches[0].base, batches[-1].next, values, offsets, times)
+
+
+def _cut(batch: RecordBatch) -> Iterator[RecordBatch]:
+    count = len(batch)
+    base = batch.base
+    for begin in range(0, max(count, 1), MAX_RECORDS):
+        end = min(count, begin + MAX_RECORDS)
+        following = batch.next if end == count else int(batch.offsets[end])
+        yield RecordBatch(
+            batch.topic,
+            batch.partition,
+            base,
+            following,
+            batch.values[begin:end] if count > MAX_RECORDS else batch.values,
+            batch.offsets[begin:end],
+            batch.append_times[begin:end],
+        )
+        base = following
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that aiokafka's consumer lives in, with its options set."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        engine: Engine = self.app.engine
+        settings = engine.settings.broker
+        consumer._fetch_max_wait_ms = settings.fetch_max_wait // _MILLISECOND
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_bytes = max(
+            settings.fetch_max_bytes, engine.settings.topics.max_message_bytes
+        )
+        return consumer
+
+    async def pause_partitions(self, partitions: Iterable[TP]) -> None:
+        """Stop aiokafka from fetching assigned partitions, in its own thread."""
+
+        async def pause() -> None:
+            consumer = self._ensure_consumer()
+            assigned = consumer.assignment()
+            wanted = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
+            consumer.pause(*[tp for tp in wanted if tp in assigned])
+
+        await self.call_thread(pause)
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer with a fetch of a partition as one message."""
+
+    _thread: ConsumerThread
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.scheduler = self
+        self._positions: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def _engine(self) -> Engine:
+        engine: Engine = self.app.engine
+        return engine
+
+    def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
+        """Faust's scheduler: one batch for each of our partitions, single records otherwise."""
+        for tp, fetched in records.items():
+            if not self._engine.is_source(tp.topic):
+                for record in fetched:
+                    yield tp, record
+            elif isinstance(fetched[0], SlimBatch):
+                for batch in merge_batches(tp.topic, tp.partition, fetched):
+                    yield tp, batch
+            else:
+                yield from self._from_records(tp, fetched)
+
+    def _from_records(self, tp: TP, records: list[Any]) -> Iterator[tuple[TP, Any]]:
+        """The slow way, of aiokafka's own record objects.
+
+        They do not say where holes are, so a batch is taken to begin where the last one ended.
+        """
+        base = self._positions.get(tp, records[0].offset)
+        for begin in range(0, len(records), MAX_RECORDS):
+            part = records[begin : begin + MAX_RECORDS]
+            following = part[-1].offset + 1
+            times = np.array([record.timestamp for record in part], dtype=np.int64)
+            yield (
+                tp,
+                RecordBatch(
+                    tp.topic,
+                    tp.partition,
+                    base,
+                    following,
+                    [record.value for record in part],
+                    np.array([record.offset for record in part], dtype=np.int64),
+                    times * _MILLISECOND,
+                ),
+            )
+            base = following
+        self._positions[tp] = base
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        if not isinstance(record, RecordBatch):
+            return super()._to_message(tp, record)
+        return ConsumerMessage(
+            record.topic,
+            record.partition,
+            # Of the last record: Faust drops what lies before its own read offset.
+            record.next - 1,
+            None,
+            1,
+            [],
+            None,
+            record,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    async def perform_seek(self) -> None:
+        """Seek our partitions to where their states end; the others as Faust does.
+
+        Also called by `getmany` during a rebalance (transport/consumer.py:772) when no state is
+        loaded: then those partitions stay where they are.
+        """
+        ours = {tp for tp in self.assignment() if self._engine.is_source(tp.topic)}
+        if ours != self.assignment():
+            await super().perform_seek()
+        await self.seek_sources(self._engine.positions(ours))
+
+    async def seek_sources(self, positions: Mapping[TP, int]) -> None:
+        """Seek our partitions and forget Faust's own idea of what was read."""
+        if positions:
+            await self._thread.seek_wait(
+                {TopicPartition(tp.topic, tp.partition): to for tp, to in positions.items()}
+            )
+            for tp, position in positions.items():
+                self._read_offset[tp] = None
+                self._positions[tp] = position
+
+    def known_ends(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """Log ends as of the last fetches; partitions that were just revoked are left out.
+
+        aiokafka's own `highwater()` raises for those (consumer.py:713).
+        """
+        consumer = self._thread._consumer
+        subscription = None if consumer is None else consumer._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None:
+            return {}
+        found = {}
+        for tp in partitions:
+            key = TopicPartition(tp.topic, tp.partition)
+            state = assignment.state_value(key) if key in assignment.tps else None
+            if state is not None and state.highwater is not None:
+                found[tp] = state.highwater
+        return found
+
+    async def pause_changelogs(self, topics: set[str]) -> None:
+        """Really pause the changelogs' partitions: the restore has a consumer of its own."""
+        await self._thread.pause_partitions([tp for tp in self.assignment() if tp.topic in topics])
+
+
+class Transport(driver.Transport):
+    """Faust's aiokafka transport with the batch consumer."""
+
+    Consumer: Callable[..., Any] = Consumer

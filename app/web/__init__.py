@@ -1,0 +1,1 @@
+"""What a worker serves on Faust's web port: tables, metrics, health. Loopback only."""

@@ -1,0 +1,34 @@
+"""Forming bars: the newest open window of each symbol and interval that has changed."""
+
+from __future__ import annotations
+
+from app.contracts.wire import BarRecord, encoder
+from tables.bars import BarsPartition
+
+#: Bytes of one bar as JSON, on the safe side.
+BAR_BYTES = 512
+
+
+def forming_values(partition: BarsPartition, max_value_bytes: int) -> tuple[list[bytes], int]:
+    """JSON arrays of forming bars changed since the last call, and how many bars they hold.
+
+    One array a partition, cut where it would pass `max_value_bytes`.
+    """
+    touched, partition.touched = partition.touched, set()
+    bars: list[BarRecord] = []
+    for interval, windows in enumerate(partition.windows.open):
+        done: set[int] = set()
+        for start in sorted(windows, reverse=True):
+            at_start = windows[start]
+            for symbol in (touched - done) & at_start.keys():
+                partial = at_start[symbol]
+                if partial.has_bar:
+                    done.add(symbol)
+                    bars.append(
+                        partition.publisher.record(interval, symbol, start, partial, is_final=False)
+                    )
+    per_value = max(1, max_value_bytes // BAR_BYTES)
+    values = [
+        encoder.encode(bars[begin : begin + per_value]) for begin in range(0, len(bars), per_value)
+    ]
+    return values, len(bars)

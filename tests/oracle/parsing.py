@@ -1,0 +1,227 @@
+"""A tick as the standard library's `json` reads it, checked field by field against the contract.
+
+Where the page of semantics is silent, this reader decides so: a repeated field counts by its
+last value, but every occurrence must be valid; a symbol that is not 1 to 32 characters long is
+`malformed`, one of other characters `bad_symbol`; a float is no integer, even `1.0`; lone
+surrogates and a byte order mark are malformed; lengths count characters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+MAX_PRICE = 1e12
+MAX_SIZE = 1e12
+MAX_NOTIONAL = 1e14
+MAX_INTEGER = 2**63 - 1
+SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/^=+-]{0,31}\Z")
+
+KNOWN_CONDITIONS = frozenset(
+    {
+        "acquisition",
+        "average_price",
+        "bunched",
+        "bunched_sold",
+        "cash_sale",
+        "closing_print",
+        "contingent",
+        "corrected_close",
+        "cross",
+        "derivatively_priced",
+        "distribution",
+        "extended_hours",
+        "extended_hours_out_of_sequence",
+        "iso",
+        "market_center_official_close",
+        "market_center_official_open",
+        "next_day",
+        "odd_lot",
+        "opening_print",
+        "placeholder",
+        "price_variation",
+        "prior_reference_price",
+        "qualified_contingent",
+        "regular",
+        "reopening_print",
+        "rule_127_155",
+        "seller",
+        "sold_last",
+        "sold_out_of_sequence",
+        "split_trade",
+        "stock_option",
+        "stopped_stock",
+        "suspicious",
+        "trade_through_exempt",
+        "yellow_flag",
+    }
+)
+
+
+class DeadRecordError(Exception):
+    """A record that is refused; its text is the reason."""
+
+    @property
+    def reason(self) -> str:
+        """The reason, as in the header of the dead record."""
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One trade of the log. `order` is what decides open and close."""
+
+    symbol: str
+    price: float
+    size: float
+    event_time: int
+    trade_id: str | None
+    venue: str | None
+    conditions: frozenset[str]
+    source: str | None
+    order: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control record; only a clock has an event time."""
+
+    kind: str
+    event_time: int | None
+
+
+def _malformed() -> NoReturn:
+    raise DeadRecordError("malformed")
+
+
+def _number(value: Any, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _malformed()
+    # Integers of any length are compared exactly, before they become doubles.
+    if not low <= value <= high or (isinstance(value, float) and not math.isfinite(value)):
+        _malformed()
+    return float(value) + 0.0
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INTEGER:
+        _malformed()
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _text(value: Any, longest: int = 64) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= longest or not _is_unicode(value):
+        _malformed()
+    return value
+
+
+def _name(value: Any) -> str:
+    text = _text(value)
+    if "\0" in text:
+        _malformed()
+    return text
+
+
+def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _conditions(value: Any) -> frozenset[str]:
+    if not isinstance(value, list) or len(value) > 8:
+        _malformed()
+    for name in value:
+        if not isinstance(name, str) or not _is_unicode(name):
+            _malformed()
+    return frozenset(value)
+
+
+def _kind(value: Any) -> str:
+    if value not in ("trade", "clock", "historical", "flush") or not isinstance(value, str):
+        _malformed()
+    return value
+
+
+_TRADE_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "type": _kind,
+    "symbol": lambda value: _text(value, 32),
+    "price": lambda value: _number(value, -MAX_PRICE, MAX_PRICE),
+    "size": lambda value: _number(value, 0.0, MAX_SIZE),
+    "event_time": _integer,
+    "trade_id": _optional(_name),
+    "sequence": _optional(_integer),
+    "venue": _optional(_name),
+    "conditions": _conditions,
+    "source": _optional(_name),
+}
+_REQUIRED = ("symbol", "price", "size", "event_time")
+_CONTROL_FIELDS: dict[str, tuple[str, ...]] = {
+    "clock": ("type", "event_time"),
+    "historical": ("type",),
+    "flush": ("type",),
+}
+
+
+class _Object(list[tuple[str, Any]]):
+    """The fields of a JSON object in order, repetitions kept; tells it from an array."""
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    _malformed()
+
+
+def _object(value: bytes) -> _Object:
+    try:
+        parsed = json.loads(
+            value.decode("utf-8"), object_pairs_hook=_Object, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError):
+        _malformed()
+    if not isinstance(parsed, _Object):
+        _malformed()
+    return parsed
+
+
+def read_value(offset: int, value: bytes) -> Trade | Control:
+    """Read one value that is neither empty nor too large.
+
+    Raises:
+        DeadRecordError: with `malformed`, `unknown_condition` or `bad_symbol`.
+    """
+    fields: dict[str, Any] = {}
+    for name, raw in _object(value):
+        reader = _TRADE_FIELDS.get(name)
+        if reader is None:
+            _malformed()
+        fields[name] = reader(raw)
+    kind = fields.get("type", "trade")
+    if kind != "trade":
+        if set(fields) != set(_CONTROL_FIELDS[kind]):
+            _malformed()
+        return Control(kind, fields.get("event_time"))
+    if any(name not in fields for name in _REQUIRED):
+        _malformed()
+    conditions = fields.get("conditions", frozenset())
+    if not conditions <= KNOWN_CONDITIONS:
+        raise DeadRecordError("unknown_condition")
+    if SYMBOL.match(fields["symbol"]) is None:
+        raise DeadRecordError("bad_symbol")
+    sequence = fields.get("sequence")
+    return Trade(
+        symbol=fields["symbol"],
+        price=fields["price"],
+        size=fields["size"],
+        event_time=fields["event_time"],
+        trade_id=fields.get("trade_id"),
+        venue=fields.get("venue"),
+        conditions=conditions,
+        source=fields.get("source"),
+        order=(fields["event_time"], -1 if sequence is None else sequence, offset),
+    )

@@ -1,0 +1,134 @@
+"""Worker processes: started again when they die, given up, stopped. Tiny programs stand in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.run.errors import WorkerLostError, WorkerRefusedError
+from app.run.services import first_of, running_workers
+from app.run.supervisor import Supervisor
+from app.settings import Settings, load_settings
+
+WAIT = "import time; time.sleep(600)"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True)"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(data_dir=tmp_path / "data", deployment="d")
+
+
+def program(text: str) -> Callable[[Settings], list[str]]:
+    return lambda settings: [sys.executable, "-c", text]
+
+
+def log_of(settings: Settings, name: str = "worker-0") -> str:
+    return (settings.data_dir / "logs" / f"d.{name}.log").read_text(encoding="utf-8")
+
+
+async def test_each_worker_has_its_own_name_port_and_log(settings: Settings) -> None:
+    text = "import os; e = os.environ; print(e['CANDLEWICK_WORKER'], e['CANDLEWICK_WEB__PORT'])"
+    supervisor = Supervisor(settings, 2, command=program(f"{text}; {WAIT}"))
+    async with running_workers(supervisor):
+        assert len(supervisor.pids) == 2
+        assert len(set(supervisor.web_addresses)) == 2
+    assert supervisor.pids == []
+
+
+async def test_a_worker_that_is_killed_is_started_again_and_counted(settings: Settings) -> None:
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    supervisor = Supervisor(settings, 1, lines.put_nowait, command=program(WAIT))
+    async with running_workers(supervisor) as watch:
+        assert "started" in await lines.get()
+        (first,) = supervisor.pids
+        os.kill(first, signal.SIGKILL)
+        assert "was killed by signal 9" in await lines.get()
+        assert "started" in await lines.get()
+        assert supervisor.pids != [first]
+        assert supervisor.restarts == 1
+        assert not watch.done()
+        (second,) = supervisor.pids
+    assert not psutil.pid_exists(second)
+
+
+async def test_a_worker_that_dies_at_once_again_and_again_is_given_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.run.supervisor.BACK_OFF_SECONDS", 0.001)
+    supervisor = Supervisor(settings, 1, command=program("raise SystemExit('no such thing')"))
+    forever = asyncio.create_task(asyncio.Event().wait())
+    with pytest.raises(WorkerLostError, match=r"exit code 1, 5 times.*no such thing"):
+        async with running_workers(supervisor) as watch:
+            await first_of(forever, watch)
+    assert supervisor.restarts == 4
+    assert forever.cancelled()
+
+
+async def test_a_refusal_is_told_in_the_workers_words_and_not_tried_again(
+    settings: Settings,
+) -> None:
+    text = (
+        "import sys; print('noise\\ncandlewick worker: settings hash differs', file=sys.stderr); "
+        "sys.exit(3)"
+    )
+    supervisor = Supervisor(settings, 1, command=program(text))
+    forever = asyncio.create_task(asyncio.Event().wait())
+    with pytest.raises(WorkerRefusedError, match=r"^settings hash differs$"):
+        async with running_workers(supervisor) as watch:
+            await first_of(forever, watch)
+    assert supervisor.restarts == 0
+    assert "noise" in log_of(settings)
+
+
+async def test_a_worker_that_does_not_stop_is_killed(settings: Settings) -> None:
+    lines: list[str] = []
+    supervisor = Supervisor(settings, 1, lines.append, command=program(f"{DEAF}; {WAIT}"))
+    await supervisor.start()
+    (process,) = supervisor.pids
+    async with asyncio.timeout(20):
+        while "up" not in log_of(settings):  # noqa: ASYNC110 - another process's file
+            await asyncio.sleep(0.01)
+    await supervisor.stop(0.1)
+    assert not psutil.pid_exists(process)
+    assert "killed" in lines[-1]
+
+
+async def test_workers_are_stopped_whatever_ends_the_run(settings: Settings) -> None:
+    supervisor = Supervisor(settings, 2, command=program(WAIT))
+    pids: list[int] = []
+
+    async def run() -> None:
+        async with running_workers(supervisor):
+            pids.extend(supervisor.pids)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await run()
+    assert len(pids) == 2
+    assert not any(psutil.pid_exists(process) for process in pids)
+
+
+async def test_a_cancelled_run_stops_its_workers(settings: Settings) -> None:
+    supervisor = Supervisor(settings, 1, command=program(WAIT))
+    started = asyncio.Event()
+
+    async def run() -> None:
+        async with running_workers(supervisor) as watch:
+            started.set()
+            await watch
+
+    task = asyncio.create_task(run())
+    await started.wait()
+    (process,) = supervisor.pids
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not psutil.pid_exists(process)
