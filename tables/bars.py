@@ -88,7 +88,7 @@ class BarsPartition:
                 if isinstance(step, Control):
                     self._control(step, batch, dead)
                 else:
-                    self._segment(step, batch)
+                    self._trades(step, batch)
             self._dead(batch, sorted(dead))
             self.identifiers.forget(self.watermark)
             if self.windows.flushed:
@@ -128,6 +128,22 @@ class BarsPartition:
                 flushed.add((event.interval, event.start))
         self._run(events, _one_cause)
         self.historical = False
+
+    def _trades(self, trades: Columns, batch: RecordBatch) -> None:
+        """Take trades in as few segments as may be.
+
+        After a flush, an amendment may close a window that another trade of the same segment
+        would have opened: then they are taken one by one, until the watermark has passed.
+        """
+        done = 0
+        if self.configuration.policy.amends:
+            while done < len(trades) and self.windows.flushed:
+                self._segment(trades.take(np.arange(done, done + 1)), batch)
+                self.windows.prune_flushed(self.watermark)
+                done += 1
+        if done < len(trades):
+            rest = trades if done == 0 else trades.take(np.arange(done, len(trades)))
+            self._segment(rest, batch)
 
     def _segment(self, trades: Columns, batch: RecordBatch) -> None:
         configuration = self.configuration
@@ -255,6 +271,7 @@ class BarsPartition:
     ) -> list[Event]:
         """Take trades one by one: into windows open to them, events for the closed ones."""
         events: list[Event] = []
+        horizon = self.configuration.correction_horizon
         for index in indexes.tolist():
             watermark = int(watermarks[index])
             symbol = int(trades.symbol[index])
@@ -267,7 +284,7 @@ class BarsPartition:
                 flags = int(table[trades.condition[index]])
                 partial = single_partial(trades, index, flags)
                 start = time // length * length
-                amendment = is_amendment(flags, time, length, self.sessions)
+                amendment = is_amendment(flags, time, length, self.sessions, horizon)
                 if start + length <= watermark or (interval, start) in flushed:
                     revised = True
                     end = start + length
@@ -306,6 +323,7 @@ class BarsPartition:
         return events
 
     def _run(self, events: list[Event], causes: Causes) -> None:
+        self.publisher.watermark = self.watermark
         if self.configuration.fill_forward:
             run_filling(self.publisher, self.symbols, events, self.watermark, causes)
             return

@@ -66,7 +66,13 @@ class Intake:
             yield columns if done == 0 else columns.take(np.arange(done, len(columns)))
 
     def _columns(self, batch: RecordBatch, decoded: Decoded) -> Columns | None:
+        bad_texts = self._bad_texts(decoded.trades)
+        if bad_texts:
+            good_texts = [index not in bad_texts for index in range(len(decoded.trades))]
+            self._drop(decoded, good_texts, "malformed")
         trades = decoded.trades
+        if not trades:
+            return None
         names = [trade.conditions for trade in trades]
         try:
             condition = self.conditions.encode(names)
@@ -97,7 +103,7 @@ class Intake:
             np.zeros(len(trades), dtype=np.int64),
             None,
         )
-        good = self._judge(columns, trades, decoded)
+        good = self._judge(columns, decoded)
         if good is not None:
             columns = columns.take(good)
             trades = [trades[index] for index in np.flatnonzero(good).tolist()]
@@ -116,9 +122,7 @@ class Intake:
         decoded.trades = [decoded.trades[index] for index in kept]
         decoded.positions = [decoded.positions[index] for index in kept]
 
-    def _judge(
-        self, columns: Columns, trades: list[TradeRecord], decoded: Decoded
-    ) -> npt.NDArray[np.bool_] | None:
+    def _judge(self, columns: Columns, decoded: Decoded) -> npt.NDArray[np.bool_] | None:
         """Mask of the good trades, or None where all are; the others become dead."""
         configuration = self._configuration
         early = columns.time < configuration.earliest_event_time
@@ -126,16 +130,11 @@ class Intake:
         large = np.abs(columns.price * columns.size) > MAX_NOTIONAL
         faulty = self._symbols.faulty(columns.symbol)
         bad = early | late | large | faulty
-        texts = self._bad_texts(trades)
-        for index in texts:
-            bad[index] = True
         if not bad.any():
             return None
         for index in np.flatnonzero(bad).tolist():
             fault = self._symbols.faults[int(columns.symbol[index])]
-            if index in texts:
-                reason = "malformed"
-            elif fault == "bad_symbol":
+            if fault == "bad_symbol":
                 reason = fault
             elif early[index]:
                 reason = "event_time_too_early"

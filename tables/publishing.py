@@ -50,6 +50,8 @@ class Publisher:
         self.lengths = configuration.intervals
         self._fills = configuration.fill_forward
         self._labels = [format_duration(length) for length in configuration.intervals]
+        #: Of the events that happen now; in ns.
+        self.watermark = 0
         self.states: dict[int, SymbolState] = {}
         self.outputs: dict[str, list[OutputRecord]] = {"bars": [], "late": [], "dead": []}
         self.pending_bytes = 0
@@ -122,18 +124,31 @@ class Publisher:
         self._windows.keep_closed(interval, symbol, start, held)
 
     def _amend(self, interval: int, symbol: int, amendment: Partial) -> None:
-        """Merge closing prints into the session's last window."""
+        """Merge closing prints into the session's last window.
+
+        It is open only after a flush: then it publishes when it closes. Where it was never opened
+        it is published, and closed from then on.
+        """
         length = self._windows.lengths[interval]
         start = session_window(amendment.close_key[0], length, self._sessions)
-        held = self._windows.closed(interval, symbol, start) or Partial.empty()
+        opened = self._windows.opened(interval, symbol, start)
+        if opened is not None:
+            opened.merge(amendment)
+            self._changed.add(symbol)
+            return
+        held = self._windows.closed(interval, symbol, start)
+        if held is None:
+            held = Partial.empty()
+            if start + length > self.watermark:
+                self._windows.flushed.setdefault(symbol, set()).add((interval, start))
         self._merge(interval, symbol, start, held, amendment)
 
     def _carry(self, interval: int, symbol: int, start: int, partial: Partial) -> None:
-        """Hand volume without a price to the newest bar before, on the same date."""
+        """Hand volume without a price to the newest bar before, on the same date, if any."""
         volume = Partial.empty()
         volume.trades, volume.volume = partial.trades, partial.volume
         volume.sources = partial.sources
-        partial.trades = partial.volume = 0
+        partial.trades = partial.volume = partial.sources = 0
         before = self._bar_before(interval, symbol, start)
         if before is None or self._sessions.date_of(before) != self._sessions.date_of(start):
             return
@@ -142,12 +157,15 @@ class Publisher:
             self._merge(interval, symbol, before, held, volume)
 
     def _bar_before(self, interval: int, symbol: int, start: int) -> int | None:
+        """Start of the newest published bar before `start`, over the correction horizon."""
+        earliest = start - self._configuration.correction_horizon
         newest = self.state(symbol).newest[interval]
-        if newest is None or newest < start:
-            return newest
+        if newest is None:
+            return None
+        if newest < start:
+            return newest if newest >= earliest else None
         length = self._windows.lengths[interval]
-        earliest = start - self._configuration.correction_horizon - length
-        for candidate in range(start - length, earliest, -length):
+        for candidate in range(start - length, earliest - 1, -length):
             held = self._windows.closed(interval, symbol, candidate)
             if held is not None and held.revision != UNPUBLISHED:
                 return candidate

@@ -40,8 +40,17 @@ def session_window(time: int, length: int, sessions: Sessions) -> int:
     return (sessions.end_of_date(time) - 1) // length * length
 
 
-def is_amendment(flags: int, time: int, length: int, sessions: Sessions) -> bool:
-    """Whether a trade belongs to the session's last window instead of its own."""
-    if not flags & CLOSING or time < sessions.end_of_date(time):
+def is_amendment(
+    flags: int, time: int, length: int, sessions: Sessions, correction_horizon: int
+) -> bool:
+    """Whether a trade belongs to the session's last window instead of its own.
+
+    A closing print stamped the correction horizon after the session end, or later, stays in its
+    own window: the session's last one is not kept for longer.
+    """
+    if not flags & CLOSING:
+        return False
+    end = sessions.end_of_date(time)
+    if not end <= time < end + correction_horizon:
         return False
     return session_window(time, length, sessions) != time // length * length

@@ -307,7 +307,8 @@ class Reference:
         ):
             return None
         session_end = self._sessions.end_of_date(trade.event_time)
-        if trade.event_time < session_end:
+        horizon = self.settings.correction_horizon
+        if not session_end <= trade.event_time < session_end + horizon:
             return None
         start = (session_end - 1) // length * length
         return None if start == trade.event_time // length * length else start
@@ -321,12 +322,10 @@ class Reference:
         if target.is_closed or not target.is_open:
             self._publish(target)
 
-    def _carry(
-        self, window: Window, trades: list[Trade], oldest: int | None, sources: set[str]
-    ) -> None:
+    def _carry(self, window: Window, trades: list[Trade], oldest: int, sources: set[str]) -> None:
         """Give volume without a price to the newest published bar before the window.
 
-        `oldest`: the earliest start that is looked at; None: no bound but the date.
+        `oldest`: the earliest start that is looked at.
         Reading: the sources of the window go with its volume.
         """
         starts = self._published.get((window.symbol, window.length), [])
@@ -337,7 +336,7 @@ class Reference:
         # Reading: the dates are those of the two windows' starts.
         if self._sessions.date_of(start) != self._sessions.date_of(window.start):
             return
-        if oldest is not None and start < oldest:
+        if start < oldest:
             return
         target = self._window(window.symbol, window.length, start)
         for trade in trades:
@@ -369,7 +368,8 @@ class Reference:
             self._amend(window, start, window.amendments)
             window.amendments = []
         if self._amends and not window.has_bar and window.without_price:
-            self._carry(window, window.without_price, None, window.sources)
+            oldest = window.start - self.settings.correction_horizon
+            self._carry(window, window.without_price, oldest, window.sources)
             window.clear()
         if window.has_bar:
             self._publish(window)
