@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from app.assembly import CandlewickApp
 from app.contracts.batch import RecordBatch
+from app.contracts.outputs import Taken
 from app.exits import RefusalError
 from app.settings import Settings
-from app.streaming.app import BatchSchema, CandlewickApp
 from app.streaming.protocols import Progress, Reader
 from app.streaming.tables import StateTable
+from app.streaming.transport import BatchSchema
 from app.topics import output_topic, ticks_topic
 from tables.bars import NO_MAXIMUM, BarsPartition
 from tables.configuration import BarsConfiguration
 from tables.forming import forming_values
-from tables.outputs import Taken
 from tables.policies import policy_of
 from tables.rows import SYMBOL_PREFIX
 from tables.snapshot import LOADED_PREFIXES, StateRefusedError, load, take

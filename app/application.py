@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agents import bars
+from app.assembly import make_app
 from app.observe.logs import faust_logging
 from app.settings import load_settings
-from app.streaming.app import make_app
 
 settings = load_settings()
 stage = bars.BarsStage(settings)

@@ -22,7 +22,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -93,14 +92,20 @@ class BrokerSettings(Group):
     """Where Kafka is and how the clients talk to it."""
 
     url: str | None = Field(
-        None, pattern=r"^kafka://[^/]+$", description="none: the embedded broker is used"
+        default=None, pattern=r"^kafka://[^/]+$", description="none: the embedded broker is used"
     )
-    folder: Path | None = Field(default=None, description="of the embedded broker; none: data_dir/broker")
-    port: int = Field(default=0, ge=0, le=65535, description="of the embedded broker; 0: a free one")
+    folder: Path | None = Field(
+        default=None, description="of the embedded broker; none: data_dir/broker"
+    )
+    port: int = Field(
+        default=0, ge=0, le=65535, description="of the embedded broker; 0: a free one"
+    )
     session_timeout: Duration = _default("8s", description="a dead worker is noticed after it")
     heartbeat_interval: Duration = _default("1s")
     fetch_max_wait: Duration = _default("100ms")
-    fetch_max_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="a partition and fetch")
+    fetch_max_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1024, description="a partition and fetch"
+    )
     transaction_timeout: Duration = _default("10s")
     check_crcs: bool = True
 
@@ -123,10 +128,14 @@ class BarSettings(Group):
     grace: Duration = _default("1s")
     correction_horizon: Duration = _default("15m")
     policy: Literal["all", "sip", "algoseek"] = "all"
-    session_end: str = Field(default="16:00", pattern=r"^\d\d:\d\d$", description="of the algoseek policy")
+    session_end: str = Field(
+        default="16:00", pattern=r"^\d\d:\d\d$", description="of the algoseek policy"
+    )
     session_timezone: str = "America/New_York"
     fill_forward: bool = False
-    fill_forward_limit: int = Field(default=900, ge=1, description="bars filled in a row, per interval")
+    fill_forward_limit: int = Field(
+        default=900, ge=1, description="bars filled in a row, per interval"
+    )
     earliest_event_time: int = Field(default=631_152_000_000_000_000, description="1990-01-01, ns")
     clock_ahead: Duration = _default("1s", description="a record moves the clock this far ahead")
     max_ahead: Duration = _default("10s", description="beyond the append time: dead")
@@ -139,7 +148,9 @@ class CheckpointSettings(Group):
     output_delay: Duration = _default("50ms", description="after an output is pending")
     row_delay: Duration = _default("1s", description="after a row has changed")
     max_delay: Duration = _default("1s", description="under backlog")
-    max_pending_bytes: int = Field(default=64 * 1024 * 1024, description="outputs waiting: intake pauses")
+    max_pending_bytes: int = Field(
+        default=64 * 1024 * 1024, description="outputs waiting: intake pauses"
+    )
 
 
 class WebSettings(Group):

@@ -87,9 +87,7 @@ def topic_table(settings: Settings) -> tuple[TopicSpec, ...]:
             "bad records: raw bytes, reason and position in headers",
             headroom=DEAD_HEADROOM,
         ),
-        spec(
-            output_topic(settings, "bars.forming"), "forming bars", retention_ms=ten_minutes
-        ),
+        spec(output_topic(settings, "bars.forming"), "forming bars", retention_ms=ten_minutes),
         spec(
             output_topic(settings, "bars.changelog"),
             "state rows and markers",

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.contracts.batch import RecordBatch
+from app.contracts.outputs import OutputRecord
 from app.contracts.wire import ClockRecord, FlushRecord, HistoricalRecord
 from tables.columns import Columns, Int64Array
 from tables.configuration import BarsConfiguration
@@ -25,7 +26,6 @@ from tables.filling import run_filling
 from tables.grouping import Groups, group, roll_up, sort_order, to_partials
 from tables.identifiers import MINUTE, Identifiers
 from tables.intake import Control, Intake
-from tables.outputs import OutputRecord
 from tables.partial import Partial
 from tables.policies import CLOSING
 from tables.publishing import Publisher

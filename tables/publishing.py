@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.contracts.outputs import OutputRecord
 from app.contracts.wire import BarRecord, encoder
 from app.durations import format_duration
 from tables.configuration import BarsConfiguration
 from tables.events import REVISE, Event
-from tables.outputs import OutputRecord
 from tables.partial import UNPUBLISHED, Partial
 from tables.sessions import Sessions
 from tables.single import session_window

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from app.contracts.outputs import OutputRecord, Taken
 from tables.bars import NO_MAXIMUM, OUTCOMES, BarsPartition
 from tables.configuration import BarsConfiguration
-from tables.outputs import OutputRecord, Taken
 from tables.publishing import SymbolState
 from tables.rows import (
     IDENTIFIER_PREFIX,

@@ -11,7 +11,9 @@ from app.cli.common import reachable, read_settings
 
 
 @click.command()
-@click.option("-l", "--level", help="Log level: debug, info, warning, error.")
+@click.option(
+    "-l", "--level", type=click.Choice(["debug", "info", "warning", "error"]), help="Of the logs."
+)
 @click.option("--web-port", type=click.IntRange(0, 65535), help="Of the pages; 0 picks one.")
 @click.option("--name", help="Of the worker: its folder, its name in the logs.")
 def worker(level: str | None, web_port: int | None, name: str | None) -> None:
@@ -21,9 +23,7 @@ def worker(level: str | None, web_port: int | None, name: str | None) -> None:
     """
     from app.run.environment import settings_environment
 
-    chosen = reachable(read_settings(worker=name, web={"port": web_port}))
+    chosen = reachable(read_settings(worker=name, web={"port": web_port}, log={"level": level}))
     command = [sys.executable, "-m", "faust", "-A", "app", "worker"]
-    if level is not None:
-        command += ["-l", level]
     sys.stdout.flush()
     os.execve(sys.executable, command, settings_environment(chosen))

@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
+from app.connection import bootstrap_servers
 from app.feeds.compression import use_fast_lz4
 from app.settings import Settings
 from app.topics import ticks_topic
@@ -28,21 +29,35 @@ BATCH_BYTES: Final = 768 * 1024
 BATCHES_WAITING: Final = 2
 #: Room for a batch's own header within the topic's limit.
 BATCH_HEADER: Final = 1024
-#: Give up a batch after so long, ms.
-DELIVERY_MILLISECONDS: Final = 60_000
+#: Give up a batch that is not acknowledged for so long. aiokafka's idempotent producer itself
+#: never does (0.14, sender.py, `_can_retry`), and its `stop` waits for what never arrives.
+DELIVERY_SECONDS: Final = 60.0
+#: For the topic to be known to the broker.
+TOPIC_SECONDS: Final = 10.0
 
 
 class TickSender:
     """An open producer on the topic `ticks` of these settings; use it in `async with`.
 
+    Leaving it by an exception (cancellation, too) abandons what is not yet acknowledged.
+
+    Args:
+        settings: broker, topic, compression and limits.
+        batch_records: at most so many records in a batch.
+        delivery_seconds: how long the broker may be away.
+
     Raises:
-        KafkaError: from every method: the broker is away or has refused a batch. Then an unknown
-            part of what was sent after the last `flush` is in the topic.
+        BrokerUnreachableError: no address is configured.
+        KafkaError: from every method: the broker is away, the topic is missing, or a batch was
+            refused. Then an unknown part of what was sent after the last `flush` is in the topic.
     """
 
-    def __init__(self, settings: Settings, batch_records: int | None = None) -> None:
-        if settings.broker.url is None:
-            raise ValueError("broker.url is not set; expected kafka://host:port")
+    def __init__(
+        self,
+        settings: Settings,
+        batch_records: int | None = None,
+        delivery_seconds: float = DELIVERY_SECONDS,
+    ) -> None:
         if batch_records is not None and batch_records < 1:
             raise ValueError(f"batch_records {batch_records}; expected at least 1")
         limit = settings.topics.max_message_bytes
@@ -51,8 +66,9 @@ class TickSender:
         #: Records that Kafka has acknowledged, by partition.
         self.acknowledged: list[int] = []
         self._batch_records = batch_records or BATCH_RECORDS
+        self._delivery_seconds = delivery_seconds
         self._options: dict[str, Any] = {
-            "bootstrap_servers": settings.broker.url.removeprefix("kafka://"),
+            "bootstrap_servers": bootstrap_servers(settings),
             "acks": "all",
             "enable_idempotence": True,
             "compression_type": (
@@ -60,7 +76,6 @@ class TickSender:
             ),
             "max_batch_size": min(BATCH_BYTES, limit - BATCH_HEADER),
             "max_request_size": limit,
-            "request_timeout_ms": DELIVERY_MILLISECONDS,
             "linger_ms": 0,
         }
         self._producer: Any = None
@@ -74,7 +89,11 @@ class TickSender:
         self._producer = AIOKafkaProducer(**self._options)
         try:
             await self._producer.start()
-            self.partitions = len(await self._producer.partitions_for(self.topic))
+            async with asyncio.timeout(TOPIC_SECONDS):
+                self.partitions = len(await self._producer.partitions_for(self.topic))
+        except TimeoutError:
+            await self._producer.stop()
+            raise UnknownTopicOrPartitionError(f"no topic {self.topic} on the broker") from None
         except BaseException:
             await self._producer.stop()
             raise
@@ -95,6 +114,9 @@ class TickSender:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if error is not None:
+            # Without its task `stop` has nothing to wait for; see DELIVERY_SECONDS.
+            await self._producer._sender.close()
         await self._producer.stop()
 
     async def send(
@@ -145,15 +167,18 @@ class TickSender:
 
     async def _deliver(self, partition: int) -> None:
         """Send a partition's batches in order; after a failure, drop them."""
-        queue = self._queues[partition]
+        queue, producer = self._queues[partition], self._producer
         while True:
             batch = await queue.get()
             try:
                 if self._failure is None:
                     count = batch.record_count()
-                    sent = await self._producer.send_batch(batch, self.topic, partition=partition)
-                    await sent
+                    async with asyncio.timeout(self._delivery_seconds):
+                        await (await producer.send_batch(batch, self.topic, partition=partition))
                     self.acknowledged[partition] += count
+            except TimeoutError:
+                seconds = self._delivery_seconds
+                self._failure = KafkaTimeoutError(f"no acknowledgement within {seconds:g} s")
             except KafkaError as error:
                 self._failure = error
             finally:

@@ -24,7 +24,7 @@ from app.feeds.encode import TradeEncoder
 from app.feeds.errors import FeedError
 from app.feeds.files import Skipped
 from app.feeds.mangle import Delays, delayed
-from app.feeds.producer import TickSender
+from app.feeds.producer import DELIVERY_SECONDS, TickSender
 from app.feeds.source import TradeSource, open_source
 from app.settings import Settings
 
@@ -71,6 +71,7 @@ async def replay(
     historical: bool = True,
     flush: bool = True,
     progress: Progress | None = None,
+    delivery_seconds: float = DELIVERY_SECONDS,
 ) -> ReplaySummary:
     """Send recorded trades to the topic `ticks`, which must exist.
 
@@ -85,10 +86,12 @@ async def replay(
         historical: begin with the mark that this replay owns the partitions' time.
         flush: close all windows at the end.
         progress: told after each part of the data.
+        delivery_seconds: how long the broker may be away.
 
     Raises:
         FeedError: a file is broken or of another kind; `sent` says how many had gone.
-        KafkaError: the broker is away or has refused a batch.
+        BrokerUnreachableError: no address is configured.
+        KafkaError: the broker is away, the topic is missing, or a batch was refused.
     """
     if rate is not None and rate <= 0:
         raise ValueError(f"rate {rate}; expected records a second above 0")
@@ -97,7 +100,7 @@ async def replay(
     total = await asyncio.to_thread(source.verify)
     reading_seconds = time.perf_counter() - started
     delays = Delays(disorder_ns, late, settings.bars.correction_horizon, seed)
-    async with TickSender(settings, batch_records) as sender:
+    async with TickSender(settings, batch_records, delivery_seconds) as sender:
         limits = Limits(settings.topics.max_message_bytes // 2, sender.partitions)
         run = _Run(sender, source, Corrupter(corrupt, limits, seed) if corrupt > 0 else None)
         started = time.perf_counter()

@@ -49,6 +49,17 @@ def conditions_of(text: str) -> tuple[str, ...]:
     return names
 
 
+def nanoseconds_of(text: str) -> int:
+    """Nanoseconds since the epoch, of digits or of ISO 8601 text with its offset.
+
+    Raises:
+        ArrowInvalid: neither.
+    """
+    kind = pa.int64() if text.isdecimal() else pa.timestamp("ns", "UTC")
+    number: int = pa.array([text]).cast(kind).cast(pa.int64())[0].as_py()
+    return number
+
+
 def first_fault(block: bytes, names: tuple[str, ...]) -> tuple[int, str] | None:
     """The first broken line of a block of whole lines: its number from 1, and what is wrong."""
     lines = block.split(b"\n")
@@ -106,7 +117,7 @@ def _event_time(text: str) -> None:
     if text.isdecimal():
         return _sequence(text)
     try:
-        nanoseconds = pa.array([text]).cast(pa.timestamp("ns", "UTC")).cast(pa.int64())[0].as_py()
+        nanoseconds = nanoseconds_of(text)
     except pa.ArrowInvalid:
         raise ValueError("expected ns since the epoch, or ISO 8601 with its offset") from None
     if nanoseconds < 0:

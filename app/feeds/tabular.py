@@ -27,13 +27,21 @@ from app.contracts.records import MAX_NOTIONAL, MAX_PRICE, MAX_SIZE
 from app.feeds.columns import Origin, TradeColumns, Vocabulary
 from app.feeds.errors import FeedError
 from app.feeds.files import LineTooLongError, line_blocks
-from app.feeds.rows import COLUMNS, REQUIRED, conditions_of, first_fault, known_symbol, short_text
+from app.feeds.parquet import NUMBERS, cast_columns
+from app.feeds.rows import (
+    COLUMNS,
+    REQUIRED,
+    conditions_of,
+    first_fault,
+    known_symbol,
+    nanoseconds_of,
+    short_text,
+)
 
 #: Rows of a Parquet file that are read at once.
 BLOCK_ROWS: Final = 32_768
-_NUMBERS: Final = {"price": pa.float64(), "size": pa.float64(), "sequence": pa.int64()}
 _CONVERT: Any = pa.csv.ConvertOptions(
-    column_types={name: _NUMBERS.get(name, pa.string()) for name in COLUMNS},
+    column_types={name: NUMBERS.get(name, pa.string()) for name in COLUMNS},
     null_values=[""],
     strings_can_be_null=True,
     quoted_strings_can_be_null=True,
@@ -104,7 +112,7 @@ class ParquetFile:
                 for batch in file.iter_batches(
                     BLOCK_ROWS, columns=list(self.names), use_threads=False
                 ):
-                    table = _cast(pa.Table.from_batches([batch]), self.path)
+                    table = cast_columns(pa.Table.from_batches([batch]), self.path)
                     try:
                         part = _columns(table, rows, vocabulary)
                     except (_BrokenRowError, pa.ArrowInvalid) as error:
@@ -166,37 +174,6 @@ def _named(path: Path, names: tuple[str, ...], line: int | None) -> str | None:
     return None
 
 
-def _cast(table: Any, path: Path) -> Any:
-    """Parquet's own types to those that the CSV reader gives, or a fault of the whole file."""
-    for place, name in enumerate(table.column_names):
-        kind = table.schema.field(name).type
-        column = table.column(name)
-        if pa.types.is_dictionary(kind):
-            column, kind = column.cast(kind.value_type), kind.value_type
-        wanted = _NUMBERS.get(name, pa.string())
-        if name == "event_time" and pa.types.is_timestamp(kind):
-            if kind.tz is None:
-                raise FeedError(path, None, "event_time is a timestamp without a time zone")
-            column, kind = column.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()), pa.int64()
-        if name == "event_time" and pa.types.is_integer(kind):
-            wanted = pa.int64()
-        fits = pa.types.is_null(kind) or _is_one_of(kind, name)
-        if not fits:
-            raise FeedError(path, None, f"column {name} is {kind}; expected {wanted}")
-        table = table.set_column(place, name, column.cast(wanted))
-    return table
-
-
-def _is_one_of(kind: Any, name: str) -> bool:
-    """Whether Parquet's type holds this column without loss of meaning."""
-    types = pa.types
-    if name in ("price", "size"):
-        return bool(types.is_integer(kind) or types.is_floating(kind))
-    if name in ("event_time", "sequence", "trade_id") and types.is_integer(kind):
-        return True
-    return name != "sequence" and bool(types.is_string(kind) or types.is_large_string(kind))
-
-
 def _columns(table: Any, rows: int, vocabulary: Vocabulary) -> TradeColumns:
     """A table of a block, `rows` into the file, as columns."""
     table = table.combine_chunks()
@@ -238,19 +215,12 @@ def _times(column: Any) -> npt.NDArray[np.int64]:
             column = column.cast(pa.int64())
         elif pa.compute.any(digits).as_py():
             column = pa.chunked_array(
-                [[_one_time(text) for text in column.to_pylist()]], pa.int64()
+                [[nanoseconds_of(text) for text in column.to_pylist()]], pa.int64()
             )
         else:
             column = column.cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
     times: npt.NDArray[np.int64] = column.to_numpy()
     return times
-
-
-def _one_time(text: str) -> int:
-    array = pa.array([text])
-    kind = pa.int64() if text.isdecimal() else pa.timestamp("ns", "UTC")
-    number: int = array.cast(kind).cast(pa.int64())[0].as_py()
-    return number
 
 
 def _sequences(table: Any, rows: int) -> npt.NDArray[np.int64]:

@@ -64,6 +64,17 @@ class RefusalFilter(logging.Filter):
         return not (self._refused and record.name.startswith(("mode", "faust")))
 
 
+class ServiceFilter(logging.Filter):
+    """Leaves out what mode says of our services ("[^-App]: Starting...") where Faust's is, too.
+
+    A subclass of ours logs under its own module's name, so the level of `faust` does not reach it.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        service = record.levelno <= logging.INFO and str(record.msg).startswith("[^")
+        return not service or logging.getLogger("faust").isEnabledFor(record.levelno)
+
+
 def _before(settings: Settings) -> list[Processor]:
     """Return what every event goes through, ours and foreign ones."""
 
@@ -110,13 +121,13 @@ def logging_configuration(settings: Settings) -> dict[str, Any]:
                 "foreign_pre_chain": _before(settings),
             }
         },
-        "filters": {"refusal": {"()": RefusalFilter}},
+        "filters": {"refusal": {"()": RefusalFilter}, "service": {"()": ServiceFilter}},
         "handlers": {
             "default": {
                 "class": "logging.StreamHandler",
                 "stream": "ext://sys.stderr",
                 "formatter": "structured",
-                "filters": ["refusal"],
+                "filters": ["refusal", "service"],
             }
         },
         "loggers": {name: {"level": chatty} for name in CHATTY},

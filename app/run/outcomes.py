@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
+from app.exits import RefusalError
 from app.run.reader import bounds, partitions_of, read_range
 from app.settings import Settings
 from app.topics import output_topic
@@ -35,12 +36,33 @@ async def read_outcomes(settings: Settings) -> Outcomes:
     Raises:
         BrokerUnreachableError, RunError: the changelog cannot be read.
     """
-    partitions = await partitions_of(settings, [output_topic(settings, "bars.changelog")])
-    markers = await _last_markers(settings, await bounds(settings, partitions))
     total: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
-    for marker in markers.values():
+    for marker in (await _markers(settings)).values():
         total.update(marker.counts)
     return Outcomes(dict(total))
+
+
+async def check_deployment(settings: Settings) -> None:
+    """Make sure that what an existing deployment holds was made with these settings.
+
+    A worker checks it too, but a deployment that is drained already would not wait for one.
+
+    Raises:
+        RefusalError: it was made with others.
+    """
+    for partition, marker in sorted((await _markers(settings)).items()):
+        if marker.results_hash != settings.results_hash:
+            raise RefusalError(
+                f"deployment {settings.deployment!r}, partition {partition.partition}: made with "
+                f"settings hash {marker.results_hash}, but the settings are "
+                f"{settings.results_hash} now; give the settings it was made with (bars.*, "
+                "partitions, max_message_bytes), use another --deployment, or `candlewick reset`"
+            )
+
+
+async def _markers(settings: Settings) -> dict[TopicPartition, Marker]:
+    partitions = await partitions_of(settings, [output_topic(settings, "bars.changelog")])
+    return await _last_markers(settings, await bounds(settings, partitions))
 
 
 async def _last_markers(

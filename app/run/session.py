@@ -17,7 +17,7 @@ from app.run.drain import input_bounds, wait_until_drained
 from app.run.errors import RunError
 from app.run.export import read_bars, write_export
 from app.run.figures import count_batches, peak_memory
-from app.run.outcomes import Outcomes, read_outcomes
+from app.run.outcomes import Outcomes, check_deployment, read_outcomes
 from app.run.reader import partitions_of
 from app.run.services import Say, first_of, running_broker, running_workers
 from app.run.supervisor import Supervisor
@@ -105,6 +105,7 @@ async def run(
         if options.existing_log:
             reachable = await adopt_log(reachable)
         await ensure_topics(reachable)
+        await check_deployment(reachable)
         supervisor = Supervisor(reachable, options.workers, say)
         async with running_workers(supervisor) as watch:
             work = asyncio.create_task(_work(reachable, options, progress, supervisor))

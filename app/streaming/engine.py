@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka.errors import ProducerFenced
 from faust.types import TP
@@ -28,7 +28,8 @@ from app.streaming.side import SideChannel
 from app.streaming.transaction import ProducerOptions
 
 if TYPE_CHECKING:
-    from app.streaming.app import CandlewickApp
+    from app.assembly import CandlewickApp
+    from app.streaming.transport import Consumer
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,10 @@ class Engine:
             if tp in self.runners and self.runners[tp].ready
         }
 
+    @property
+    def _consumer(self) -> Consumer:
+        return cast("Consumer", self.app.consumer)
+
     # --- events ----------------------------------------------------------------------------
 
     async def handle(self, batch: RecordBatch, *, backlog: bool) -> None:
@@ -109,7 +114,7 @@ class Engine:
 
     async def _seek(self, tp: TP) -> None:
         try:
-            await self.app.consumer.seek_sources(self.positions([tp]))
+            await self._consumer.seek_sources(self.positions([tp]))
         finally:
             self._seeking.discard(tp)
 
@@ -169,7 +174,7 @@ class Engine:
                 await runner.restore()
             except RefusalError:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # Of whatever kind, it is said and tried again; the partition waits in Kafka.
                 delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
                 attempt += 1
@@ -228,8 +233,8 @@ class Engine:
             and not self.app.rebalancing
         )
 
-    def _start(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload, arg-type]
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -308,8 +313,7 @@ class Engine:
 
     def end_offsets(self) -> Mapping[TP, int]:
         """The log ends that the consumer knows of, for lag and idle partitions."""
-        found: dict[TP, int] = self.app.consumer.known_ends(list(self.runners))
-        return found
+        return self._consumer.known_ends(list(self.runners))
 
     def now(self) -> float:
         """Monotonic seconds."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.contracts.batch import RecordBatch
-from tables.outputs import Taken
+from app.contracts.outputs import Taken
 
 Reader = Callable[[bytes], bytes | None]
 

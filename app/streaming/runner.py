@@ -17,15 +17,15 @@ from pathlib import Path
 from aiokafka import TopicPartition
 
 from app.contracts.batch import RecordBatch
+from app.contracts.outputs import Taken
 from app.exits import RefusalError
 from app.observe.metrics import Metrics
 from app.settings import CheckpointSettings
-from app.streaming import restore
 from app.streaming.protocols import Stage, State
+from app.streaming.restore import Bounds, bounds, catch_up, changelog_reader
 from app.streaming.store import PartitionStore
 from app.streaming.topic_identity import topic_ids
 from app.streaming.transaction import ProducerOptions, Row, TransactionalProducer
-from tables.outputs import Taken
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class PartitionRunner:
                 await asyncio.to_thread(
                     self._store.write, taken.rows, following, self._changelog_id
                 )
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # Committed or not is not known here: the restore finds out from the changelog.
                 self._context.metrics.checkpoint_failed(self.stage.agent, error)
                 self.fail(error)
@@ -256,11 +256,11 @@ class PartitionRunner:
             if self._store is None:
                 self._store = PartitionStore(context.folder(stage.agent, partition))
             changelog = TopicPartition(stage.changelog, partition)
-            async with restore.changelog_reader(
+            async with changelog_reader(
                 context.bootstrap_servers, context.request_timeout
             ) as consumer:
-                limits = await restore.bounds(consumer, [changelog, self.source])
-                _, records = await restore.catch_up(
+                limits = await bounds(consumer, [changelog, self.source])
+                _, records = await catch_up(
                     consumer, self._store, changelog, self._changelog_id, limits[changelog]
                 )
             store = self._store
@@ -285,7 +285,7 @@ class PartitionRunner:
             stage.agent, partition, self.position, seconds, records,
         )  # fmt: skip
 
-    def _check_position(self, position: int, limits: restore.Bounds) -> None:
+    def _check_position(self, position: int, limits: Bounds) -> None:
         name = f"{self.stage.source} partition {self.partition}"
         action = "use --reset or another deployment name"
         if position < limits.first:

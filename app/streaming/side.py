@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
@@ -61,16 +62,16 @@ class SideChannel:
         if producer is not None:
             try:
                 await asyncio.wait_for(producer.stop(), 5.0)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # Only forming bars can be lost, and they are superseded.
                 logger.debug("closing the side producer: %r", error)
 
-    async def _every(self, seconds: float, work: object) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
-                await work()  # type: ignore[operator]
-            except Exception as error:
+                await work()
+            except Exception as error:  # noqa: BLE001
                 # The broker may be away; nothing here is part of the promise.
                 logger.warning("%s: %r", getattr(work, "__name__", work), error)
 

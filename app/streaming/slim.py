@@ -51,6 +51,8 @@ class SlimBatch:
 class SlimRecords(StockRecords):  # type: ignore[misc, valid-type]
     """`PartitionRecords` that yields `SlimBatch`es for the topics of `register`."""
 
+    next_fetch_offset: int
+
     def _unpack_records(self) -> Iterator[Any]:
         keyed = _topics.get(self._tp.topic)
         if keyed is None:
@@ -127,7 +129,7 @@ def install() -> bool:
         return True
     try:
         verify()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # Whatever private API has changed into may raise anything: the slow way still works.
         logger.warning(
             "values cannot be taken straight from record batches with this aiokafka (%r): "

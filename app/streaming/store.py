@@ -1,8 +1,8 @@
 """RocksDB store of one partition's rows, with the changelog position that they include.
 
 Rows and position are one write batch, so after any crash the store is a prefix of the changelog:
-what is missing is read from there. Cache and write buffers are shared by all partitions (rocksdict's
-default is a cache of 2 GiB for each).
+what is missing is read from there. Cache and write buffers are shared by all
+partitions (the default is a cache of 2 GiB for each).
 """
 
 from __future__ import annotations
@@ -79,7 +79,6 @@ class PartitionStore:
         try:
             return Rdict(str(self.folder), _options())
         except Exception as error:
-            # rocksdict raises plain Exception; the text is RocksDB's.
             if "lock" in str(error).lower():
                 raise StoreInUseError(
                     f"{self.folder} is open in another process: give each worker a name of its own "
@@ -107,7 +106,7 @@ class PartitionStore:
         for prefix in prefixes:
             options = ReadOptions()
             for key, value in self._db.items(from_key=prefix, read_opt=options):
-                if not key.startswith(prefix):
+                if not isinstance(key, bytes) or not key.startswith(prefix):
                     break
                 yield key, value
 

@@ -35,8 +35,8 @@ class StateStore(Store[bytes, Any]):
     Rows change at checkpoints only, through the engine.
     """
 
-    def __init__(self, *arguments: Any, engine: Engine, table: StateTable, **options: Any) -> None:
-        super().__init__(*arguments, table=table, **options)
+    def __init__(self, table: StateTable, engine: Engine) -> None:
+        super().__init__("memory://", table.app, table, table_name=table.name)
         self._engine = engine
         self._view = table
 
@@ -102,7 +102,7 @@ class StateStore(Store[bytes, Any]):
         """`candlewick reset` removes a deployment; `faust reset` must not tear rows from it."""
         raise TypeError("use `candlewick reset`")
 
-    def backup_partition(self, *arguments: Any, **options: Any) -> None:
+    async def backup_partition(self, *arguments: Any, **options: Any) -> None:
         """Not offered: the changelog is the backup."""
         raise TypeError("the changelog is the backup")
 
@@ -140,9 +140,7 @@ class StateTable(faust.Table[bytes, Any]):
         return self._changelog
 
     def _new_store(self) -> Any:
-        return StateStore(
-            "memory://", self.app, engine=self.engine, table=self, table_name=self.name
-        )
+        return StateStore(self, self.engine)
 
     async def on_start(self) -> None:
         """Start the view; topics are made and checked before (app/admin.py).
@@ -151,11 +149,15 @@ class StateTable(faust.Table[bytes, Any]):
         has not sent to the topic before (faust 0.15.3, assignor/partition_assignor.py:457).
         """
         await self.add_runtime_dependency(self.data)
-        await self.app.producer._producer.partitions_for(self._changelog)
+        producer: Any = self.app.producer
+        await producer._producer.partitions_for(self._changelog)
 
 
 class StateRecovery(Recovery):
     """Faust's recovery for other tables; ours are restored by the engine."""
+
+    # Faust's type has neither an engine nor our consumer.
+    app: Any
 
     _assigned: set[TP]
     _assigned_generation = 0
@@ -199,6 +201,8 @@ class StateRecovery(Recovery):
 
 class StateTableManager(TableManager):
     """Faust's table manager with our recovery, without its second of sleep at the start."""
+
+    app: Any
 
     @property
     def recovery(self) -> Recovery:

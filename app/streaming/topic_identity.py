@@ -30,7 +30,7 @@ _VERSION = 12
 _NO_ID = uuid.UUID(int=0)
 
 
-class _Uuid(AbstractType[uuid.UUID]):
+class _Uuid(AbstractType[uuid.UUID]):  # type: ignore[misc]
     """16 bytes, big-endian."""
 
     @classmethod
@@ -42,7 +42,7 @@ class _Uuid(AbstractType[uuid.UUID]):
         return uuid.UUID(bytes=data.read(16))
 
 
-class _MetadataResponse(Response):
+class _MetadataResponse(Response):  # type: ignore[misc]
     API_KEY = _METADATA
     API_VERSION = _VERSION
     SCHEMA = Schema(
@@ -87,7 +87,7 @@ class _MetadataResponse(Response):
     )
 
 
-class _MetadataRequestStruct(RequestStruct):
+class _MetadataRequestStruct(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     API_KEY = _METADATA
     API_VERSION = _VERSION
@@ -107,7 +107,7 @@ class _MetadataRequestStruct(RequestStruct):
     )
 
 
-class _MetadataRequest(Request[_MetadataRequestStruct]):
+class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]
     API_KEY = _METADATA
 
     def __init__(self, topics: list[str]) -> None:

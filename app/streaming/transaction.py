@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 
-from tables.outputs import Headers
+from app.contracts.outputs import Headers
 
 logger = logging.getLogger(__name__)
 
@@ -83,18 +84,19 @@ class TransactionalProducer:
         producer = self._producer
         await producer.begin_transaction()
         sent: list[asyncio.Future[object]] = []
-        following = 0
+        ends: list[tuple[Any, int]] = []
         try:
             for topic, rows in records.items():
                 for batch, count in self._batches(rows):
                     future = await producer.send_batch(batch, topic, partition=partition)
                     sent.append(future)
                     if topic == changelog:
-                        last, last_count = future, count
+                        ends.append((future, count))
             await producer.send_offsets_to_transaction({source: position}, group)
             for future in sent:
                 await future
-            following = last.result().offset + last_count
+            last, count = ends[-1]
+            following: int = last.result().offset + count
             await producer.commit_transaction()
         finally:
             # Otherwise aiokafka logs "exception was never retrieved" for each of them.
@@ -123,7 +125,7 @@ class TransactionalProducer:
         """Close; a broken producer is left behind after a while."""
         try:
             await asyncio.wait_for(self._producer.stop(), STOP_SECONDS)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A fenced or disconnected producer raises what broke it: known already.
             logger.debug("closing a producer: %r", error)
 

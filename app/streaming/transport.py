@@ -11,14 +11,15 @@ level, and a real pause of changelog partitions, which aiokafka otherwise prefet
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import faust
 import numpy as np
 from aiokafka import TopicPartition
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage
+from faust.types import TP, ConsumerMessage, Message
 
 from app.contracts.batch import RecordBatch
 from app.streaming.slim import SlimBatch
@@ -91,7 +92,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        engine: Engine = self.app.engine
+        engine: Engine = cast(Any, self.app).engine
         settings = engine.settings.broker
         consumer._fetch_max_wait_ms = settings.fetch_max_wait // _MILLISECOND
         consumer._isolation_level = "read_committed"
@@ -119,7 +120,7 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.scheduler = self
+        self.scheduler: Any = self
         self._positions: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -127,7 +128,7 @@ class Consumer(driver.Consumer):
 
     @property
     def _engine(self) -> Engine:
-        engine: Engine = self.app.engine
+        engine: Engine = cast(Any, self.app).engine
         return engine
 
     def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
@@ -175,11 +176,11 @@ class Consumer(driver.Consumer):
             record.partition,
             # Of the last record: Faust drops what lies before its own read offset.
             record.next - 1,
-            None,
+            0.0,
             1,
             [],
             None,
-            record,
+            cast(Any, record),
             None,
             0,
             0,
@@ -231,7 +232,19 @@ class Consumer(driver.Consumer):
         await self._thread.pause_partitions([tp for tp in self.assignment() if tp.topic in topics])
 
 
+class BatchSchema(faust.Schema):  # type: ignore[type-arg]
+    """The value of an event is the `RecordBatch` that the transport made."""
+
+    def loads_key(self, app: Any, message: Message, **options: Any) -> Any:
+        """Keys are not read."""
+        return None
+
+    def loads_value(self, app: Any, message: Message, **options: Any) -> Any:
+        """The batch."""
+        return message.value
+
+
 class Transport(driver.Transport):
     """Faust's aiokafka transport with the batch consumer."""
 
-    Consumer: Callable[..., Any] = Consumer
+    Consumer: ClassVar[Any] = Consumer

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from app.admin import ensure_topics
-from app.broker import EmbeddedBroker
+from app.broker import BrokerConfig, EmbeddedBroker
 from app.contracts.wire import TradeRecord, trade_decoder
+from app.feeds import producer
 from app.feeds.corrupt import CORRUPTIONS
 from app.feeds.errors import FeedError
 from app.feeds.partitioning import partition_of
@@ -189,6 +191,42 @@ async def test_a_rate_is_kept_by_the_wall_clock(settings: Settings) -> None:
     await ensure_topics(settings)
     summary = await replay(settings, MemorySource(trades(1_000)), rate=2_000)
     assert 0.4 < summary.seconds < 2.0
+
+
+async def test_a_missing_topic_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer, "TOPIC_SECONDS", 0.5)
+    with pytest.raises(UnknownTopicOrPartitionError, match="no topic"):
+        await replay(settings, MemorySource(trades(1)))
+
+
+@pytest.mark.slow
+async def test_a_broker_that_goes_away_ends_the_replay(tmp_path: Path) -> None:
+    broker = EmbeddedBroker(BrokerConfig(tmp_path / "broker", heap_megabytes=256))
+    broker.start()
+    try:
+        broker.wait_ready()
+        settings = Settings(broker={"url": broker.url})
+        await ensure_topics(settings)
+        source = MemorySource(trades(100_000))
+        task = asyncio.create_task(replay(settings, source, rate=2_000, delivery_seconds=2))
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(broker.stop)
+        with pytest.raises(KafkaTimeoutError, match="no acknowledgement within 2 s"):
+            await asyncio.wait_for(task, 30)
+    finally:
+        broker.stop()
+
+
+async def test_a_cancelled_replay_leaves_no_flush(settings: Settings) -> None:
+    await ensure_topics(settings)
+    task = asyncio.create_task(replay(settings, MemorySource(trades(100_000)), rate=1_000))
+    await asyncio.sleep(0.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    log = await read(settings)
+    assert 0 < sum(map(len, log)) < 5_000
+    assert all(value != b'{"type":"flush"}' for part in log for _, value in part)
 
 
 async def test_the_simulator_trades_now(settings: Settings) -> None:

@@ -21,10 +21,11 @@ from app.admin import (
 )
 from app.broker import EmbeddedBroker
 from app.connection import BrokerUnreachableError, bootstrap_servers, connect
+from app.exits import RefusalError
 from app.groups import committed_offsets
 from app.identity import deployment_folder, group_id
 from app.run.errors import RunError
-from app.run.outcomes import read_outcomes
+from app.run.outcomes import check_deployment, read_outcomes
 from app.run.reader import bounds, partitions_of, read_range
 from app.settings import Settings, load_settings
 from app.topics import output_topic, ticks_topic, topic_table
@@ -99,7 +100,7 @@ async def test_a_broker_that_is_not_there_is_told_at_once_and_quietly(
 ) -> None:
     away = load_settings(broker={"url": "kafka://127.0.0.1:1"})
     started = time.monotonic()
-    with caplog.at_level(logging.DEBUG), pytest.raises(BrokerUnreachableError) as caught:
+    with caplog.at_level(logging.WARNING), pytest.raises(BrokerUnreachableError) as caught:
         await ensure_topics(away)
     assert time.monotonic() - started < 8
     assert "kafka://127.0.0.1:1" in str(caught.value)
@@ -214,6 +215,16 @@ async def test_outcomes_are_those_of_the_last_committed_marker(
     assert outcomes.counts["applied"] == 20
     assert outcomes.counts["late"] == 0
     assert outcomes.records == 22
+
+
+async def test_a_deployment_made_with_other_settings_is_refused(
+    settings: Settings, unique: str
+) -> None:
+    await ensure_topics(settings)
+    await check_deployment(settings)
+    await transactions(settings, unique)
+    with pytest.raises(RefusalError, match=r"partition 1: made with settings hash hash,"):
+        await check_deployment(settings)
 
 
 async def test_a_missing_topic_is_named_and_not_created(settings: Settings) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.contracts.batch import RecordBatch
+from app.contracts.outputs import OutputRecord
 from app.contracts.wire import encoder
 from tables.bars import BarsPartition
 from tables.configuration import BarsConfiguration
-from tables.outputs import OutputRecord
 from tables.partitioning import partition_of
 from tables.policies import policy_of
 from tables.snapshot import LOADED_PREFIXES, load, take

@@ -22,6 +22,7 @@ from app.cli.common import DURATION, SHARE, CandlewickGroup, overlay
 from app.cli.run import summary_lines
 from app.contracts.wire import BarRecord
 from app.feeds.errors import FeedError
+from app.observe.logs import CHATTY
 from app.run.errors import WorkerRefusedError
 from app.run.outcomes import Outcomes
 from app.run.session import RunSummary, fresh_name, log_prefix
@@ -39,9 +40,12 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in CHATTY}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    for name, one in levels.items():
+        logging.getLogger(name).setLevel(one)
     structlog.reset_defaults()
 
 

@@ -8,6 +8,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.connection import BrokerUnreachableError
 from app.contracts.records import MAX_NOTIONAL, MAX_PRICE, MAX_SIZE, MAX_TIME, Trade
 from app.contracts.wire import TradeRecord, trade_decoder
 from app.feeds.columns import Vocabulary, columns_of
@@ -99,7 +100,7 @@ def test_lz4_is_written_at_its_fast_level() -> None:
 
 
 def test_a_sender_wants_a_broker_and_a_batch() -> None:
-    with pytest.raises(ValueError, match=r"broker\.url is not set"):
+    with pytest.raises(BrokerUnreachableError, match="BROKER__URL is not set"):
         TickSender(Settings())
     with pytest.raises(ValueError, match="batch_records 0; expected at least 1"):
         TickSender(Settings(broker={"url": "kafka://127.0.0.1:1"}), 0)

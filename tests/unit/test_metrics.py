@@ -16,7 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.exits import RefusalError
 from app.observe.health import HealthState, Phase
-from app.observe.logs import configure_structlog, get_logger, logging_configuration, mask_addresses
+from app.observe.logs import (
+    CHATTY,
+    configure_structlog,
+    get_logger,
+    logging_configuration,
+    mask_addresses,
+)
 from app.observe.metrics import Metrics
 from app.settings import load_settings
 
@@ -143,6 +149,7 @@ def json_logs() -> Iterator[io.StringIO]:
     """Our logging configuration, into memory; the test run's own afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in CHATTY}
     settings = load_settings(log={"format": "json"}, worker="w1", deployment="d1")
     configuration = logging_configuration(settings)
     stream = io.StringIO()
@@ -153,6 +160,8 @@ def json_logs() -> Iterator[io.StringIO]:
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
+    for name, one in levels.items():
+        logging.getLogger(name).setLevel(one)
 
 
 def test_an_event_is_one_json_line_with_who_says_it(json_logs: io.StringIO) -> None:
@@ -186,3 +195,15 @@ def test_tracebacks_of_a_refusal_are_left_out(json_logs: io.StringIO) -> None:
         logging.getLogger("mode").exception("Error")
     logging.getLogger("faust.worker").critical("We experienced a crash!")
     assert json_logs.getvalue() == ""
+
+
+def test_what_services_say_of_themselves_is_left_out_unless_faust_is_asked_for(
+    json_logs: io.StringIO,
+) -> None:
+    log = logging.getLogger("app.streaming.tables")
+    log.info("[^-%s]: Starting...", "StateTableManager")
+    assert json_logs.getvalue() == ""
+    log.warning("[^-%s]: Crashed", "StateTableManager")
+    logging.getLogger("faust").setLevel(logging.INFO)
+    log.info("[^-%s]: Stopping...", "StateTableManager")
+    assert len(json_logs.getvalue().splitlines()) == 2

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import faust
-from faust.types import Message
 
 from app.admin import ensure_topics
 from app.connection import bootstrap_servers
@@ -30,18 +29,6 @@ logger = logging.getLogger(__name__)
 _SECOND = 1_000_000_000
 #: Seconds without a poll after which a consumer leaves its group; it never rejoins, so never.
 NEVER = 86_400.0 * 20
-
-
-class BatchSchema(faust.Schema):
-    """The value of an event is the `RecordBatch` that the transport made."""
-
-    def loads_key(self, app: Any, message: Message, **options: Any) -> Any:
-        """Keys are not read."""
-        return None
-
-    def loads_value(self, app: Any, message: Message, **options: Any) -> Any:
-        """The batch."""
-        return message.value
 
 
 class CandlewickApp(faust.App):
@@ -105,8 +92,9 @@ def make_app(settings: Settings, stages: Sequence[Stage], **options: Any) -> Can
     engine.attach(app)
     register(app, health, metrics)
 
-    @app.on_partitions_revoked.connect
-    async def revoked(app: CandlewickApp, partitions: Any, **options: Any) -> None:
-        await app.engine.on_revoked()
+    async def revoked(*arguments: Any, **options: Any) -> None:
+        await engine.on_revoked()
+
+    app.on_partitions_revoked.connect(revoked)
 
     return app
