@@ -16,6 +16,7 @@ from app.observe.metrics import Metrics
 from app.observe.worker import CandlewickWorker
 from app.settings import Settings
 from app.streaming import slim
+from app.streaming.compression import use_fast_lz4
 from app.streaming.engine import Engine
 from app.streaming.protocols import Stage
 from app.streaming.tables import StateTableManager
@@ -43,6 +44,7 @@ class CandlewickApp(faust.App):
         await super().on_first_start()
         await ensure_topics(self.engine.settings)
         slim_fetch = slim.install()
+        use_fast_lz4()
         for stage in self.engine.stages.values():
             self.engine.metrics.fetch_path(stage.agent, slim=slim_fetch)
         tune_process()

@@ -81,21 +81,22 @@ def _all(mask: int, interval_class: int) -> int:
 #:
 #: Source: UTP Trade Data Feed (UTDF) Direct Subscriber Interface Specification, sale
 #: condition matrix, columns *Consolidated Processing: Update High/Low, Update Last* and
-#: *Volume*; Consolidated Tape System (CTS) specification, the table of the same name. They are
-#: reprinted by vendors (polygon.io "Conditions & Indicators" and its successor massive.com,
-#: dxFeed "Raw exchange sale conditions: updating OHLC"). Their codes are in the comments.
+#: *Volume*; Consolidated Tape System (CTS) specification, the table of the same name. Read from
+#: their reprints, not from the specifications: polygon.io "Conditions & Indicators" (rows and
+#: footnotes) and dxFeed "Raw exchange sale conditions: updating OHLC" (some rows). The tape's
+#: codes are in the comments.
 #:
 #: Stateless readings, because a policy sees one trade and not the day:
 #:
 #: - A cell with a footnote keeps its printed value. Footnote 1 (`4 G P Z`: "No" unless this is
-#:   the day's first or only last-eligible trade) is therefore No, footnote 2 (`L`: "Yes" if no
-#:   later trade of the market has set the last) is Yes.
-#: - Seller (`R`): printings differ in High/Low (older UTDF yes, CTS and later UTDF no): no.
+#:   the day's first or only last-eligible trade) is therefore No, footnote 2 (`L`: "Yes" under
+#:   a condition on the day's other trades) is Yes.
+#: - Seller (`R`): printings differ in High/Low (polygon.io's glossary yes, later lists no): no.
 #: - Form T (`T`) and `U` set no price, as on the daily tape. Vendors that draw minute bars in
 #:   extended hours let `T` set prices; that is not the tape's matrix and not done here.
 #: - `M`, `Q` have No in all three: a price marker repeats trades that were reported before.
 #: - Corrected consolidated close (`9`): price yes, volume no.
-#: - The trade-through exemption (`8`, `X` of the NMS field) has no row: nothing is forbidden.
+#: - The trade-through exemption (`8`) has no decided row: nothing is forbidden.
 #:   Placeholder (`E`) is "to be determined" in UTDF and forbids prices (dxFeed's reading);
 #:   stock option (`V` before it became *contingent*) is read as contingent.
 #: - `suspicious` is a vendor's mark, not a condition of the tape: the consolidated tape has

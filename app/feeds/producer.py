@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from app.connection import bootstrap_servers
-from app.feeds.compression import use_fast_lz4
+from app.streaming.compression import use_fast_lz4
 from app.settings import Settings
 from app.topics import ticks_topic
 

@@ -7,7 +7,7 @@ end it. On recorded trades, 600 KB a batch: level 9 5 ms and
 than on everything else.
 
 The function is rebound in the module of the record builder: for this process and all its
-producers, with the same format. `tests/unit/test_feeds_producer.py` shows the need and the
+producers, with the same format. `tests/unit/test_feeds_encode.py` shows the need and the
 effect. Delete this file once aiokafka's producer takes a level, or #1121 is released.
 """
 
