@@ -188,10 +188,10 @@ class BarsPartition:
         if ignored.any():
             self.counts["ignored"] += int(ignored.sum())
             keep &= ~ignored
-        new = {code for code in set(trades.symbol.tolist()) if code not in self.publisher.states}
-        for code in new:
-            self.publisher.state(code)
-            self.changed.add(code)
+        for code in _distinct(trades.symbol):
+            if code not in self.publisher.states:
+                self.publisher.state(code)
+                self.changed.add(code)
         return keep
 
     def _flag_union(self, trades: Columns) -> npt.NDArray[np.int8]:
@@ -212,9 +212,10 @@ class BarsPartition:
         minutes = trades.time // MINUTE
         if keep.all() and None not in identities:
             every: list[str] = identities  # type: ignore[assignment]
-            first = int(minutes[0])
-            if bool((minutes == first).all()) and self.identifiers.all_new(every):
-                self.identifiers.add_all(every, first)
+            same = bool((minutes == minutes[0]).all())
+            if self.identifiers.add_if_all_new(
+                every, [int(minutes[0])] if same else minutes.tolist()
+            ):
                 return
         known = self.identifiers
         times, marks = trades.time.tolist(), watermarks.tolist()
@@ -262,9 +263,9 @@ class BarsPartition:
             add = self.windows.add
             for symbol, start, partial in to_partials(groups, ordered):
                 add(interval, symbol, start, partial)
-        symbols = set(ordered.symbol.tolist())
-        self.changed |= symbols
-        self.touched |= symbols
+        symbols = _distinct(ordered.symbol)
+        self.changed.update(symbols)
+        self.touched.update(symbols)
 
     def _one_by_one(
         self, trades: Columns, watermarks: Int64Array, indexes: npt.NDArray[np.intp]
@@ -343,6 +344,12 @@ def _causes(maxima: Int64Array, positions: Int64Array, grace: int) -> Causes:
         return found
 
     return causes
+
+
+def _distinct(codes: npt.NDArray[np.int32]) -> list[int]:
+    """The codes that occur; they are small, so counting beats sorting."""
+    found: list[int] = np.flatnonzero(np.bincount(codes)).tolist()
+    return found
 
 
 def _one_cause(ends: list[int]) -> list[int]:

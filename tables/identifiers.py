@@ -9,7 +9,7 @@ Memory: about 150 bytes an id (a joined string, two set entries), for horizon + 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MINUTE = 60_000_000_000
 #: Joins symbol, venue and id; the contract keeps it out of them.
@@ -35,10 +35,34 @@ class Identifiers:
     def __len__(self) -> int:
         return len(self._known)
 
-    def all_new(self, identities: list[str]) -> bool:
-        """Whether no two are equal and none is remembered or held: the usual case, at C speed."""
+    def add_if_all_new(self, identities: list[str], minutes: Sequence[int]) -> bool:
+        """Remember the identities if no two are equal and none is held: the usual case.
+
+        Args:
+            minutes: minute of each, or one for all.
+        """
         fresh = set(identities)
-        return len(fresh) == len(identities) and self._known.isdisjoint(fresh)
+        if len(fresh) != len(identities) or not self._known.isdisjoint(fresh):
+            return False
+        if len(minutes) == 1:
+            self._add(fresh, identities, minutes[0])
+            return True
+        by_minute: dict[int, list[str]] = {}
+        for identity, minute in zip(identities, minutes, strict=True):
+            by_minute.setdefault(minute, []).append(identity)
+        for minute, part in by_minute.items():
+            self._add(set(part), part, minute)
+        return True
+
+    def _add(self, fresh: set[str], identities: list[str], minute: int) -> None:
+        # From set to set, hashes are not looked up again.
+        self._known |= fresh
+        held = self._minutes.get(minute)
+        if held is None:
+            self._minutes[minute] = fresh
+        else:
+            held |= fresh
+        self._fresh.setdefault(minute, []).extend(identities)
 
     def seen(self, identity: str, watermark: int) -> bool:
         """Whether the identity is remembered at this watermark."""
@@ -52,15 +76,9 @@ class Identifiers:
     def _remembers(self, minute: int, watermark: int) -> bool:
         return (minute + 1) * MINUTE + self._horizon > watermark
 
-    def add_all(self, identities: list[str], minute: int) -> None:
-        """Remember identities that are all new, first seen in the same minute."""
-        self._known.update(identities)
-        self._minutes.setdefault(minute, set()).update(identities)
-        self._fresh.setdefault(minute, []).extend(identities)
-
     def add(self, identity: str, time: int) -> None:
         """Remember one identity that is not remembered now (it may still be held)."""
-        self.add_all([identity], time // MINUTE)
+        self._add({identity}, [identity], time // MINUTE)
 
     def forget(self, watermark: int) -> None:
         """Release the minutes that no record can match any more."""

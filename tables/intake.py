@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,9 @@ from tables.columns import Columns, Decoded, decode, sequence_column
 from tables.configuration import BarsConfiguration
 from tables.identifiers import SEPARATOR, join_identity
 from tables.symbols import Conditions, Sources, Symbols
+
+#: Names known to hold no NUL are remembered, up to this many.
+MAX_GOOD_TEXTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,53 +71,42 @@ class Intake:
             yield columns if done == 0 else columns.take(np.arange(done, len(columns)))
 
     def _columns(self, batch: RecordBatch, decoded: Decoded) -> Columns | None:
-        bad_texts = self._bad_texts(decoded.trades)
-        if bad_texts:
-            good_texts = [index not in bad_texts for index in range(len(decoded.trades))]
-            self._drop(decoded, good_texts, "malformed")
-        trades = decoded.trades
-        if not trades:
-            return None
-        names = [trade.conditions for trade in trades]
+        texts = _Texts.of(decoded.trades)
+        if self._suspect(texts):
+            self._drop(decoded, [not _has_separator(each) for each in decoded.trades], "malformed")
+            texts = _Texts.of(decoded.trades)
         try:
-            condition = self.conditions.encode(names)
+            condition = self.conditions.encode(texts.conditions)
         except UnknownConditionError:
-            known = [self.conditions.is_known(each) for each in names]
+            known = [self.conditions.is_known(each) for each in texts.conditions]
             self._drop(decoded, known, "unknown_condition")
-            trades = decoded.trades
-            if not trades:
-                return None
-            condition = self.conditions.encode([trade.conditions for trade in trades])
+            texts = _Texts.of(decoded.trades)
+            condition = self.conditions.encode(texts.conditions)
+        trades = decoded.trades
         position = np.array(decoded.positions, dtype=np.int64)
-        time = np.array([trade.event_time for trade in trades], dtype=np.int64)
-        # Adding 0.0 turns -0.0 into 0.0, so that high and low do not depend on the order.
-        price = np.array([trade.price for trade in trades], dtype=np.float64) + 0.0
-        size = np.array([trade.size for trade in trades], dtype=np.float64) + 0.0
-        symbol = self._symbols.intern([trade.symbol for trade in trades])
-        append_time = batch.append_times[position]
         columns = Columns(
             position,
             batch.offsets[position],
-            append_time,
-            time,
+            batch.append_times[position],
+            np.array([trade.event_time for trade in trades], dtype=np.int64),
             sequence_column(trades),
-            symbol,
-            price,
-            size,
+            self._symbols.intern(texts.symbols),
+            # Adding 0.0 turns -0.0 into 0.0, so that high and low do not depend on the order.
+            np.array([trade.price for trade in trades], dtype=np.float64) + 0.0,
+            np.array([trade.size for trade in trades], dtype=np.float64) + 0.0,
             condition,
             np.zeros(len(trades), dtype=np.int64),
             None,
         )
         good = self._judge(columns, decoded)
         if good is not None:
-            columns = columns.take(good)
-            trades = [trades[index] for index in np.flatnonzero(good).tolist()]
-        columns, trades = self._register(columns, trades, decoded)
-        if not trades:
-            return None
-        columns.source = self.sources.bits([trade.source for trade in trades])
-        columns.identifiers = self._identities(trades)
-        return columns
+            columns, texts = columns.take(good), texts.take(good)
+        keep = self._register(columns, texts, decoded)
+        if keep is not None:
+            columns, texts = columns.take(keep), texts.take(keep)
+        columns.source = self.sources.bits(texts.sources)
+        columns.identifiers = _identities(texts)
+        return columns if len(columns) else None
 
     def _drop(self, decoded: Decoded, keep: list[bool], reason: str) -> None:
         kept = [index for index, good in enumerate(keep) if good]
@@ -147,62 +141,91 @@ class Intake:
             decoded.dead.append((int(columns.position[index]), reason))
         return ~bad
 
-    def _bad_texts(self, trades: list[TradeRecord]) -> set[int]:
-        """Trades with a NUL in a name or id, which the contract refuses; rarely any."""
+    def _suspect(self, texts: _Texts) -> bool:
+        """Whether a name or id holds a NUL, which the contract refuses; hardly ever."""
         good = self._good_texts
-        bad: set[int] = set()
-        names = {trade.venue for trade in trades} | {trade.source for trade in trades}
-        fresh = names - good
-        identifiers = [trade.trade_id for trade in trades if trade.trade_id is not None]
-        suspect = SEPARATOR in "".join(identifiers)
-        for name in fresh:
+        for name in {*texts.venues, *texts.sources} - good:
             if name is not None and SEPARATOR in name:
-                suspect = True
-            elif len(good) < 4096:
+                return True
+            if len(good) < MAX_GOOD_TEXTS:
                 good.add(name)
-        if suspect:
-            for index, trade in enumerate(trades):
-                parts = (trade.venue, trade.source, trade.trade_id)
-                if any(part is not None and SEPARATOR in part for part in parts):
-                    bad.add(index)
-        return bad
+        try:
+            return SEPARATOR in "".join(texts.identifiers)  # type: ignore[arg-type]
+        except TypeError:
+            return any(SEPARATOR in each for each in texts.identifiers if each is not None)
 
     def _register(
-        self, columns: Columns, trades: list[TradeRecord], decoded: Decoded
-    ) -> tuple[Columns, list[TradeRecord]]:
-        """Make every symbol and source of the good trades known, in log order."""
+        self, columns: Columns, texts: _Texts, decoded: Decoded
+    ) -> npt.NDArray[np.bool_] | None:
+        """Make every symbol and source of the good trades known, in log order.
+
+        The mask of those that fit, or None where all do; the others become dead.
+        """
         symbols, sources = self._symbols, self.sources
-        new = {code for code in set(columns.symbol.tolist()) if not symbols.registered[code]}
-        if not new and sources.known({trade.source for trade in trades}):
-            return columns, trades
-        keep = np.ones(len(trades), dtype=np.bool_)
-        for index, trade in enumerate(trades):
-            code = int(columns.symbol[index])
-            full = not symbols.registered[code] and symbols.count >= symbols.limit
-            if full:
+        if symbols.all_registered(columns.symbol) and sources.known(set(texts.sources)):
+            return None
+        keep = np.ones(len(columns), dtype=np.bool_)
+        for index, (code, source) in enumerate(
+            zip(columns.symbol.tolist(), texts.sources, strict=True)
+        ):
+            if not symbols.registered[code] and symbols.count >= symbols.limit:
                 reason = "too_many_symbols"
-            elif trade.source is not None and not sources.add(trade.source):
+            elif source is not None and not sources.add(source):
                 reason = "too_many_sources"
             else:
                 symbols.register(code)
                 continue
             keep[index] = False
             decoded.dead.append((int(columns.position[index]), reason))
-        if keep.all():
-            return columns, trades
-        return columns.take(keep), [trades[index] for index in np.flatnonzero(keep).tolist()]
+        return None if keep.all() else keep
 
-    def _identities(self, trades: list[TradeRecord]) -> list[str | None] | None:
-        identifiers = [trade.trade_id for trade in trades]
-        count = identifiers.count(None)
-        if count == len(identifiers):
-            return None
-        if count == 0:
-            parts = [(trade.symbol, trade.venue or "", trade.trade_id or "") for trade in trades]
-            return [SEPARATOR.join(part) for part in parts]
-        return [
-            None
-            if trade.trade_id is None
-            else join_identity(trade.symbol, trade.venue, trade.trade_id)
-            for trade in trades
-        ]
+
+class _Texts(NamedTuple):
+    """The text fields of trades, one list a field."""
+
+    symbols: list[str]
+    venues: list[str | None]
+    identifiers: list[str | None]
+    sources: list[str | None]
+    conditions: list[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, trades: list[TradeRecord]) -> _Texts:
+        return cls(
+            [trade.symbol for trade in trades],
+            [trade.venue for trade in trades],
+            [trade.trade_id for trade in trades],
+            [trade.source for trade in trades],
+            [trade.conditions for trade in trades],
+        )
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> _Texts:
+        kept = chosen.tolist()
+        return _Texts(
+            list(compress(self.symbols, kept)),
+            list(compress(self.venues, kept)),
+            list(compress(self.identifiers, kept)),
+            list(compress(self.sources, kept)),
+            list(compress(self.conditions, kept)),
+        )
+
+
+def _has_separator(trade: TradeRecord) -> bool:
+    parts = (trade.venue, trade.source, trade.trade_id)
+    return any(part is not None and SEPARATOR in part for part in parts)
+
+
+def _identities(texts: _Texts) -> list[str | None] | None:
+    """Identity of each trade that has an id; None where no trade has one."""
+    missing = texts.identifiers.count(None)
+    if missing == len(texts.identifiers):
+        return None
+    venues = texts.venues if None not in texts.venues else [venue or "" for venue in texts.venues]
+    if missing == 0:
+        # At C speed: the usual case.
+        parts = zip(texts.symbols, venues, texts.identifiers, strict=True)
+        return list(map(SEPARATOR.join, parts))  # type: ignore[arg-type]
+    return [
+        None if identifier is None else join_identity(symbol, venue, identifier)
+        for symbol, venue, identifier in zip(texts.symbols, venues, texts.identifiers, strict=True)
+    ]

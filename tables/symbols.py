@@ -38,6 +38,8 @@ class Symbols:
         self.registered: list[bool] = []
         self.count = 0
         self._any_fault: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._registered: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._registered_fresh = False
 
     def intern(self, names: list[str]) -> npt.NDArray[np.int32]:
         """Codes of the names, shape (n,)."""
@@ -68,12 +70,20 @@ class Symbols:
             self._any_fault = np.array([fault is not None for fault in self.faults])
         return self._any_fault[symbol]
 
+    def all_registered(self, symbol: npt.NDArray[np.int32]) -> bool:
+        """Whether every code's symbol is registered."""
+        if len(self._registered) != len(self.registered) or not self._registered_fresh:
+            self._registered = np.array(self.registered, dtype=np.bool_)
+            self._registered_fresh = True
+        return bool(self._registered[symbol].all())
+
     def register(self, code: int) -> bool:
         """Count the symbol as one of the partition; false where the limit is reached."""
         if not self.registered[code]:
             if self.count >= self.limit:
                 return False
             self.registered[code] = True
+            self._registered_fresh = False
             self.count += 1
         return True
 
@@ -140,22 +150,22 @@ class Conditions:
         Raises:
             UnknownConditionError: a name is not in the vocabulary.
         """
-        if not all(map(self.codes.__contains__, conditions)):
+        try:
+            return np.array([self.codes[names] for names in conditions], dtype=np.int32)
+        except KeyError:
             if len(self.codes) > self.LIMIT:
                 self._start()
             for names in conditions:
                 if names not in self.codes:
                     self._add(names)
-        codes = self.codes
-        if len(self.tables[0]) != len(codes):
-            self.tables = [np.array(flags, dtype=np.int8) for flags in self._flags]
-        return np.array([codes[names] for names in conditions], dtype=np.int32)
+            return np.array([self.codes[names] for names in conditions], dtype=np.int32)
 
     def _add(self, names: tuple[str, ...]) -> None:
         mask = mask_of(names)
         self.codes[names] = len(self.codes)
         for interval_class, flags in enumerate(self._flags):
             flags.append(self._policy.flags(mask, interval_class))
+        self.tables = [np.array(flags, dtype=np.int8) for flags in self._flags]
 
     def is_known(self, names: tuple[str, ...]) -> bool:
         """Whether every name is in the vocabulary."""
