@@ -17,6 +17,7 @@ import numpy.typing as npt
 from app.contracts.wire import (
     ControlRecord,
     TradeRecord,
+    any_condition_decoder,
     control_decoder,
     trade_decoder,
 )
@@ -82,7 +83,17 @@ def _decode_other(position: int, value: bytes, result: Decoded) -> None:
     try:
         result.controls.append((position, control_decoder.decode(value)))
     except DECODE_ERRORS:
-        result.dead.append((position, "malformed"))
+        result.dead.append((position, _fault(value)))
+
+
+def _fault(value: bytes) -> str:
+    """Whether only the conditions are unknown."""
+    try:
+        trade = any_condition_decoder.decode(value)
+    except DECODE_ERRORS:
+        return "malformed"
+    texts = (trade.trade_id, trade.venue, trade.source)
+    return "malformed" if any("\0" in text for text in texts if text) else "unknown_condition"
 
 
 @dataclass(slots=True)

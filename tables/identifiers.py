@@ -4,7 +4,8 @@ An id first seen with event time T belongs to minute floor(T / 60 s) and is reme
 end of that minute plus the horizon lies ahead of the watermark. Whether it still is is judged per
 record, so when memory is really released (`forget`) changes nothing.
 
-Memory: about 150 bytes an id (a joined string, two set entries), for horizon + 1 minute.
+Memory: about 180 bytes an id (a joined string and a dictionary's entry), for the horizon and a
+minute. They cannot be hashed to less: two ids with one hash would lose a trade.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ class Identifiers:
 
     def __init__(self, horizon: int) -> None:
         self._horizon = horizon
-        self._known: set[str] = set()
-        self._minutes: dict[int, set[str]] = {}
+        #: Identity to the minute it was first seen in.
+        self._known: dict[str, int] = {}
+        #: Minute to lists of what was first seen in it.
+        self._minutes: dict[int, list[Sequence[str]]] = {}
         self._fresh: dict[int, list[str]] = {}
         self._chunks: dict[int, list[bytes]] = {}
         self._forgotten_chunks: list[bytes] = []
@@ -41,53 +44,52 @@ class Identifiers:
         Args:
             minutes: minute of each, or one for all.
         """
-        fresh = set(identities)
-        if len(fresh) != len(identities) or not self._known.isdisjoint(fresh):
+        one = minutes[0]
+        fresh = (
+            dict.fromkeys(identities, one)
+            if len(minutes) == 1
+            else dict(zip(identities, minutes, strict=True))
+        )
+        if len(fresh) != len(identities) or not self._known.keys().isdisjoint(fresh):
             return False
+        self._known.update(fresh)
         if len(minutes) == 1:
-            self._add(fresh, identities, minutes[0])
+            self._note(one, identities)
             return True
         by_minute: dict[int, list[str]] = {}
-        for identity, minute in zip(identities, minutes, strict=True):
+        for identity, minute in fresh.items():
             by_minute.setdefault(minute, []).append(identity)
         for minute, part in by_minute.items():
-            self._add(set(part), part, minute)
+            self._note(minute, part)
         return True
 
-    def _add(self, fresh: set[str], identities: list[str], minute: int) -> None:
-        # From set to set, hashes are not looked up again.
-        self._known |= fresh
-        held = self._minutes.get(minute)
-        if held is None:
-            self._minutes[minute] = fresh
-        else:
-            held |= fresh
+    def _note(self, minute: int, identities: list[str]) -> None:
+        self._minutes.setdefault(minute, []).append(identities)
         self._fresh.setdefault(minute, []).extend(identities)
 
     def seen(self, identity: str, watermark: int) -> bool:
         """Whether the identity is remembered at this watermark."""
-        if identity not in self._known:
-            return False
-        for minute, identities in self._minutes.items():
-            if identity in identities and self._remembers(minute, watermark):
-                return True
-        return False
+        minute = self._known.get(identity)
+        return minute is not None and self._remembers(minute, watermark)
 
     def _remembers(self, minute: int, watermark: int) -> bool:
         return (minute + 1) * MINUTE + self._horizon > watermark
 
     def add(self, identity: str, time: int) -> None:
         """Remember one identity that is not remembered now (it may still be held)."""
-        self._add({identity}, [identity], time // MINUTE)
+        minute = time // MINUTE
+        self._known[identity] = minute
+        self._note(minute, [identity])
 
     def forget(self, watermark: int) -> None:
         """Release the minutes that no record can match any more."""
+        known = self._known
         for minute in [m for m in self._minutes if not self._remembers(m, watermark)]:
-            gone = self._minutes.pop(minute)
-            kept = (gone & held for held in self._minutes.values())
-            self._known -= gone
-            for again in kept:
-                self._known |= again
+            for identities in self._minutes.pop(minute):
+                for identity in identities:
+                    # Registered anew since, it belongs to a later minute.
+                    if known.get(identity) == minute:
+                        del known[identity]
             self._fresh.pop(minute, None)
             self._forgotten_chunks.extend(self._chunks.pop(minute, ()))
 
@@ -102,8 +104,11 @@ class Identifiers:
         self._chunks.setdefault(minute, []).append(key)
 
     def restore(self, minute: int, key: bytes, identities: Iterable[str]) -> None:
-        """Take in a stored chunk."""
-        held = self._minutes.setdefault(minute, set())
-        held.update(identities)
-        self._known.update(held)
+        """Take in a stored chunk; of an identity in two minutes the later one holds."""
+        held = list(identities)
+        self._minutes.setdefault(minute, []).append(held)
+        known = self._known
+        for identity in held:
+            if known.get(identity, minute) <= minute:
+                known[identity] = minute
         self.stored(minute, key)

@@ -15,16 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from app.contracts.batch import RecordBatch
-from app.contracts.conditions import UnknownConditionError
 from app.contracts.records import MAX_NOTIONAL
 from app.contracts.wire import ControlRecord, TradeRecord
 from tables.columns import Columns, Decoded, decode, sequence_column
 from tables.configuration import BarsConfiguration
 from tables.identifiers import SEPARATOR, join_identity
 from tables.symbols import Conditions, Sources, Symbols
-
-#: Names known to hold no NUL are remembered, up to this many.
-MAX_GOOD_TEXTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,6 @@ class Intake:
         self._symbols = symbols
         self.sources = sources
         self.conditions = Conditions(configuration.policy)
-        self._good_texts: set[str | None] = {None}
 
     def read(self, batch: RecordBatch) -> tuple[list[Columns | Control], list[tuple[int, str]]]:
         """Split a batch into steps in log order and its dead (position, reason) in log order."""
@@ -72,16 +67,13 @@ class Intake:
 
     def _columns(self, batch: RecordBatch, decoded: Decoded) -> Columns | None:
         texts = _Texts.of(decoded.trades)
-        if self._suspect(texts):
+        identities = _identities(texts)
+        sources = set(texts.sources)
+        if _may_have_separator(texts, identities, sources - self.sources.known_names):
             self._drop(decoded, [not _has_separator(each) for each in decoded.trades], "malformed")
             texts = _Texts.of(decoded.trades)
-        try:
-            condition = self.conditions.encode(texts.conditions)
-        except UnknownConditionError:
-            known = [self.conditions.is_known(each) for each in texts.conditions]
-            self._drop(decoded, known, "unknown_condition")
-            texts = _Texts.of(decoded.trades)
-            condition = self.conditions.encode(texts.conditions)
+            identities = _identities(texts)
+        condition = self.conditions.encode(texts.conditions)
         trades = decoded.trades
         position = np.array(decoded.positions, dtype=np.int64)
         columns = Columns(
@@ -101,12 +93,16 @@ class Intake:
         good = self._judge(columns, decoded)
         if good is not None:
             columns, texts = columns.take(good), texts.take(good)
-        keep = self._register(columns, texts, decoded)
+            identities = None if identities is None else list(compress(identities, good.tolist()))
+        keep = self._register(columns, texts, sources, decoded)
         if keep is not None:
             columns, texts = columns.take(keep), texts.take(keep)
-        columns.source = self.sources.bits(texts.sources)
-        columns.identifiers = _identities(texts)
-        return columns if len(columns) else None
+            identities = None if identities is None else list(compress(identities, keep.tolist()))
+        if not len(columns):
+            return None
+        columns.source = self.sources.bits(texts.sources, sources)
+        columns.identifiers = identities
+        return columns
 
     def _drop(self, decoded: Decoded, keep: list[bool], reason: str) -> None:
         kept = [index for index, good in enumerate(keep) if good]
@@ -141,28 +137,15 @@ class Intake:
             decoded.dead.append((int(columns.position[index]), reason))
         return ~bad
 
-    def _suspect(self, texts: _Texts) -> bool:
-        """Whether a name or id holds a NUL, which the contract refuses; hardly ever."""
-        good = self._good_texts
-        for name in {*texts.venues, *texts.sources} - good:
-            if name is not None and SEPARATOR in name:
-                return True
-            if len(good) < MAX_GOOD_TEXTS:
-                good.add(name)
-        try:
-            return SEPARATOR in "".join(texts.identifiers)  # type: ignore[arg-type]
-        except TypeError:
-            return any(SEPARATOR in each for each in texts.identifiers if each is not None)
-
     def _register(
-        self, columns: Columns, texts: _Texts, decoded: Decoded
+        self, columns: Columns, texts: _Texts, names: set[str | None], decoded: Decoded
     ) -> npt.NDArray[np.bool_] | None:
         """Make every symbol and source of the good trades known, in log order.
 
         The mask of those that fit, or None where all do; the others become dead.
         """
         symbols, sources = self._symbols, self.sources
-        if symbols.all_registered(columns.symbol) and sources.known(set(texts.sources)):
+        if symbols.all_registered(columns.symbol) and names <= sources.known_names:
             return None
         keep = np.ones(len(columns), dtype=np.bool_)
         for index, (code, source) in enumerate(
@@ -208,6 +191,23 @@ class _Texts(NamedTuple):
             list(compress(self.sources, kept)),
             list(compress(self.conditions, kept)),
         )
+
+
+def _may_have_separator(
+    texts: _Texts, identities: list[str | None] | None, new_sources: set[str | None]
+) -> bool:
+    """Whether a name or id may hold a NUL, which the contract refuses; hardly ever.
+
+    Known sources were looked at when they were new; the rest, when every trade has an id, in one
+    look at all identities.
+    """
+    if any(SEPARATOR in name for name in new_sources if name is not None):
+        return True
+    if identities is not None and None not in identities:
+        joined: str = "".join(identities)  # type: ignore[arg-type]
+        return joined.count(SEPARATOR) != 2 * len(identities)
+    names = {*texts.venues, *texts.identifiers}
+    return any(SEPARATOR in name for name in names if name is not None)
 
 
 def _has_separator(trade: TradeRecord) -> bool:

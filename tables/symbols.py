@@ -7,11 +7,12 @@ published or stored may depend on them; order is always that of the names.
 from __future__ import annotations
 
 import re
+from collections.abc import KeysView
 
 import numpy as np
 import numpy.typing as npt
 
-from app.contracts.conditions import UnknownConditionError, mask_of
+from app.contracts.conditions import mask_of
 from app.contracts.records import SYMBOL_PATTERN
 from tables.partitioning import partition_of
 from tables.policies import Policy
@@ -102,13 +103,16 @@ class Sources:
         self._bits: dict[str | None, int] = {None: 0}
         self._bits.update({name: 1 << index for index, name in enumerate(self.names)})
 
-    def known(self, names: set[str | None]) -> bool:
-        """Whether all of the names have a bit."""
-        return names <= self._bits.keys()
+    @property
+    def known_names(self) -> KeysView[str | None]:
+        """Names that have a bit, None among them."""
+        return self._bits.keys()
 
-    def bits(self, names: list[str | None]) -> npt.NDArray[np.int64]:
-        """One-bit masks of known names, shape (n,)."""
+    def bits(self, names: list[str | None], distinct: set[str | None]) -> npt.NDArray[np.int64]:
+        """One-bit masks of known names, shape (n,); `distinct` holds at least those."""
         bits = self._bits
+        if len(distinct) == 1:
+            return np.full(len(names), bits[next(iter(distinct))], dtype=np.int64)
         return np.array([bits[name] for name in names], dtype=np.int64)
 
     def add(self, name: str) -> bool:
@@ -128,6 +132,8 @@ class Sources:
 class Conditions:
     """Condition tuples to small codes, with the policy's flags of each code as tables.
 
+    The decoder lets only names of the vocabulary through.
+
     Bounded: at most `LIMIT` different tuples are kept, then the tables start anew (codes live
     for one batch only).
     """
@@ -145,11 +151,7 @@ class Conditions:
         self.encode([()])
 
     def encode(self, conditions: list[tuple[str, ...]]) -> npt.NDArray[np.int32]:
-        """Codes of the condition tuples, shape (n,).
-
-        Raises:
-            UnknownConditionError: a name is not in the vocabulary.
-        """
+        """Codes of the condition tuples, shape (n,)."""
         try:
             return np.array([self.codes[names] for names in conditions], dtype=np.int32)
         except KeyError:
@@ -166,13 +168,3 @@ class Conditions:
         for interval_class, flags in enumerate(self._flags):
             flags.append(self._policy.flags(mask, interval_class))
         self.tables = [np.array(flags, dtype=np.int8) for flags in self._flags]
-
-    def is_known(self, names: tuple[str, ...]) -> bool:
-        """Whether every name is in the vocabulary."""
-        if names in self.codes:
-            return True
-        try:
-            mask_of(names)
-        except UnknownConditionError:
-            return False
-        return True

@@ -38,6 +38,7 @@ class SideChannel:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         #: When (monotonic) a clock record was sent at which position.
         self._clocks: dict[TP, tuple[int, float]] = {}
@@ -76,20 +77,22 @@ class SideChannel:
                 logger.warning("%s: %r", getattr(work, "__name__", work), error)
 
     async def _ready_producer(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            settings = self._engine.settings
-            producer = AIOKafkaProducer(
-                bootstrap_servers=bootstrap_servers(settings),
-                client_id="candlewick-side",
-                enable_idempotence=True,
-                compression_type=None
-                if settings.topics.compression == "none"
-                else settings.topics.compression,
-                max_request_size=settings.topics.max_message_bytes + 65_536,
-            )
-            await producer.start()
-            self._producer = producer
-        return self._producer
+        # Two timers may ask at once.
+        async with self._starting:
+            if self._producer is None:
+                settings = self._engine.settings
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=bootstrap_servers(settings),
+                    client_id="candlewick-side",
+                    enable_idempotence=True,
+                    compression_type=None
+                    if settings.topics.compression == "none"
+                    else settings.topics.compression,
+                    max_request_size=settings.topics.max_message_bytes + 65_536,
+                )
+                await producer.start()
+                self._producer = producer
+            return self._producer
 
     def _ready(self) -> list[tuple[TP, PartitionRunner]]:
         return [(tp, runner) for tp, runner in self._engine.runners.items() if runner.ready]
