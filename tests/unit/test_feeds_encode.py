@@ -12,12 +12,12 @@ from app.connection import BrokerUnreachableError
 from app.contracts.records import MAX_NOTIONAL, MAX_PRICE, MAX_SIZE, MAX_TIME, Trade
 from app.contracts.wire import TradeRecord, trade_decoder
 from app.feeds.columns import Vocabulary, columns_of
-from app.feeds.compression import use_fast_lz4
 from app.feeds.encode import TradeEncoder
 from app.feeds.partitioning import partition_of
 from app.feeds.producer import TickSender
 from app.feeds.simulator import RandomWalk
 from app.settings import Settings
+from app.streaming.compression import use_fast_lz4
 
 T0 = 1_381_152_600_000_000_000
 texts = st.text(min_size=1, max_size=12).filter(lambda text: "\0" not in text)
