@@ -182,7 +182,7 @@ class BarsPartition:
                 key = self.symbols.names[int(trades.symbol[index])].encode()
                 record = OutputRecord(key, batch.values[position], _source_headers(batch, position))
                 self.publisher.late(record)
-        if trades.identifiers is not None:
+        if trades.identifiers is not None and trades.identifiers.count(None) < len(trades):
             self._deduplicate(trades, trades.identifiers, watermarks, keep)
         ignored = keep & (self._flag_union(trades) == 0)
         if ignored.any():

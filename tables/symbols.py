@@ -1,4 +1,4 @@
-"""Interning: text to small codes, and what is known of each symbol of a partition.
+"""What is known of the symbols, sources and conditions of a partition, by small codes.
 
 Codes are private to a process (they depend on the order of first sight), so nothing that is
 published or stored may depend on them; order is always that of the names.
@@ -7,23 +7,28 @@ published or stored may depend on them; order is always that of the names.
 from __future__ import annotations
 
 import re
-from collections.abc import KeysView
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from app.contracts.conditions import mask_of
 from app.contracts.records import SYMBOL_PATTERN
+from app.contracts.wire import ConditionNames
 from tables.partitioning import partition_of
 from tables.policies import Policy
+from tables.texts import TextTable
 
 _SYMBOL = re.compile(SYMBOL_PATTERN.removesuffix("$") + r"\Z")
 #: Distinct sources of a partition: one bit each of a signed 64-bit mask, with some to spare.
 MAX_SOURCES = 60
+#: Texts that no state refers to are forgotten at this many.
+MAX_TEXTS = 4096
+_UNKNOWN = -1
 
 
 class Symbols:
-    """The symbols of one partition.
+    """The symbols of one partition; a code indexes `names` and `faults`.
 
     A symbol is *interned* when first seen and *registered* with its first record that is not dead;
     only registered ones count against `limit` and are stored.
@@ -33,50 +38,41 @@ class Symbols:
         self.partition = partition
         self.partitions = partitions
         self.limit = limit
-        self.codes: dict[str, int] = {}
+        self.table = TextTable()
         self.names: list[str] = []
         self.faults: list[str | None] = []
         self.registered: list[bool] = []
         self.count = 0
-        self._any_fault: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
-        self._registered: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
-        self._registered_fresh = False
+        self._faulty: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._known: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._known_is_fresh = True
 
-    def intern(self, names: list[str]) -> npt.NDArray[np.int32]:
-        """Codes of the names, shape (n,)."""
-        codes = self.codes
-        try:
-            return np.array([codes[name] for name in names], dtype=np.int32)
-        except KeyError:
-            for name in names:
-                if name not in codes:
-                    self._add(name)
-            return np.array([codes[name] for name in names], dtype=np.int32)
-
-    def _add(self, name: str) -> int:
-        code = self.codes[name] = len(self.names)
-        self.names.append(name)
-        fault: str | None = None
-        if _SYMBOL.match(name) is None:
-            fault = "bad_symbol"
-        elif partition_of(name.encode(), self.partitions) != self.partition:
-            fault = "wrong_partition"
-        self.faults.append(fault)
-        self.registered.append(False)
-        return code
+    def refresh(self) -> None:
+        """Take in the names that the table has seen since the last call."""
+        if len(self.table) == len(self.names):
+            return
+        for name in self.table.names[len(self.names) :]:
+            fault: str | None = None
+            if _SYMBOL.match(name) is None:
+                fault = "bad_symbol"
+            elif partition_of(name.encode(), self.partitions) != self.partition:
+                fault = "wrong_partition"
+            self.names.append(name)
+            self.faults.append(fault)
+            self.registered.append(False)
+        self._faulty = np.array([fault is not None for fault in self.faults])
+        self._known_is_fresh = False
 
     def faulty(self, symbol: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Whether each code's symbol is refused, shape (n,)."""
-        if len(self._any_fault) != len(self.faults):
-            self._any_fault = np.array([fault is not None for fault in self.faults])
-        return self._any_fault[symbol]
+        return self._faulty[symbol]
 
     def all_registered(self, symbol: npt.NDArray[np.int32]) -> bool:
         """Whether every code's symbol is registered."""
-        if len(self._registered) != len(self.registered) or not self._registered_fresh:
-            self._registered = np.array(self.registered, dtype=np.bool_)
-            self._registered_fresh = True
-        return bool(self._registered[symbol].all())
+        if not self._known_is_fresh:
+            self._known = np.array(self.registered, dtype=np.bool_)
+            self._known_is_fresh = True
+        return bool(self._known[symbol].all())
 
     def register(self, code: int) -> bool:
         """Count the symbol as one of the partition; false where the limit is reached."""
@@ -84,43 +80,56 @@ class Symbols:
             if self.count >= self.limit:
                 return False
             self.registered[code] = True
-            self._registered_fresh = False
+            self._known_is_fresh = False
             self.count += 1
         return True
 
     def restore(self, name: str) -> int:
         """Register a stored symbol."""
-        code = self._add(name) if name not in self.codes else self.codes[name]
+        code = self.table.intern(name)
+        self.refresh()
         self.register(code)
         return code
 
 
 class Sources:
-    """The distinct sources of one partition, in order of first sight; stored with the marker."""
+    """The distinct sources of one partition, in order of first sight; stored with the marker.
+
+    The parser's codes are 0 for none, else the table's code plus one.
+    """
 
     def __init__(self, names: list[str] | None = None) -> None:
         self.names: list[str] = list(names or [])
-        self._bits: dict[str | None, int] = {None: 0}
-        self._bits.update({name: 1 << index for index, name in enumerate(self.names)})
+        self._bits = {name: 1 << index for index, name in enumerate(self.names)}
+        self.table = TextTable()
+        self._by_code: list[int] = [0]
+        self._array: npt.NDArray[np.int64] = np.zeros(1, dtype=np.int64)
 
-    @property
-    def known_names(self) -> KeysView[str | None]:
-        """Names that have a bit, None among them."""
-        return self._bits.keys()
+    def begin(self) -> None:
+        """Begin a batch; codes live for one."""
+        if len(self.table) > MAX_TEXTS:
+            self.table = TextTable()
+            self._by_code = [0]
 
-    def bits(self, names: list[str | None], distinct: set[str | None]) -> npt.NDArray[np.int64]:
-        """One-bit masks of known names, shape (n,); `distinct` holds at least those."""
-        bits = self._bits
-        if len(distinct) == 1:
-            return np.full(len(names), bits[next(iter(distinct))], dtype=np.int64)
-        return np.array([bits[name] for name in names], dtype=np.int64)
+    def refresh(self) -> None:
+        """Take in the names that the table has seen since the last call."""
+        for name in self.table.names[len(self._by_code) - 1 :]:
+            self._by_code.append(self._bits.get(name, _UNKNOWN))
+        if len(self._array) != len(self._by_code):
+            self._array = np.array(self._by_code, dtype=np.int64)
 
-    def add(self, name: str) -> bool:
-        """Give a name its bit; false where none is left."""
-        if name not in self._bits:
+    def bits(self, codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """One-bit masks of the codes, shape (n,); negative for a source without a bit."""
+        return self._array[codes]
+
+    def add(self, code: int) -> bool:
+        """Give a code's source its bit; false where none is left."""
+        if self._by_code[code] == _UNKNOWN:
             if len(self.names) >= MAX_SOURCES:
                 return False
-            self._bits[name] = 1 << len(self.names)
+            name = self.table.names[code - 1]
+            self._bits[name] = self._by_code[code] = 1 << len(self.names)
+            self._array[code] = self._by_code[code]
             self.names.append(name)
         return True
 
@@ -130,41 +139,57 @@ class Sources:
 
 
 class Conditions:
-    """Condition tuples to small codes, with the policy's flags of each code as tables.
+    """Arrays of conditions, as they stand in the JSON, with the policy's flags as tables.
 
-    The decoder lets only names of the vocabulary through.
-
-    Bounded: at most `LIMIT` different tuples are kept, then the tables start anew (codes live
-    for one batch only).
+    Codes are 0 for none, else the table's code plus one. Each different array is decoded once.
     """
 
-    LIMIT = 4096
+    _decode = msgspec.json.Decoder(ConditionNames).decode
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._start()
 
     def _start(self) -> None:
-        self.codes: dict[tuple[str, ...], int] = {}
-        self._flags: list[list[int]] = [[] for _ in range(self._policy.classes)]
-        self.tables: list[npt.NDArray[np.int8]] = [np.zeros(0, dtype=np.int8)]
-        self.encode([()])
+        self.table = TextTable()
+        self._codes: dict[tuple[str, ...], int] = {(): 0}
+        self._flags: list[list[int]] = [
+            [self._policy.flags(0, each)] for each in range(self._policy.classes)
+        ]
+        self._valid = [True]
+        self._build()
 
-    def encode(self, conditions: list[tuple[str, ...]]) -> npt.NDArray[np.int32]:
-        """Codes of the condition tuples, shape (n,)."""
-        try:
-            return np.array([self.codes[names] for names in conditions], dtype=np.int32)
-        except KeyError:
-            if len(self.codes) > self.LIMIT:
-                self._start()
-            for names in conditions:
-                if names not in self.codes:
-                    self._add(names)
-            return np.array([self.codes[names] for names in conditions], dtype=np.int32)
-
-    def _add(self, names: tuple[str, ...]) -> None:
-        mask = mask_of(names)
-        self.codes[names] = len(self.codes)
-        for interval_class, flags in enumerate(self._flags):
-            flags.append(self._policy.flags(mask, interval_class))
+    def _build(self) -> None:
+        #: Per interval class: flags by code.
         self.tables = [np.array(flags, dtype=np.int8) for flags in self._flags]
+        self.valid: npt.NDArray[np.bool_] = np.array(self._valid, dtype=np.bool_)
+
+    def begin(self) -> None:
+        """Begin a batch; codes live for one."""
+        if len(self.table) > MAX_TEXTS:
+            self._start()
+
+    def refresh(self) -> None:
+        """Decode the arrays that the table has seen since the last call."""
+        if len(self.table) + 1 == len(self._valid):
+            return
+        for text in self.table.names[len(self._valid) - 1 :]:
+            try:
+                mask = mask_of(self._decode(text))
+            except (msgspec.DecodeError, UnicodeError):
+                # The full decoder says what is wrong with such a record.
+                self._valid.append(False)
+                mask = 0
+            else:
+                self._valid.append(True)
+            for interval_class, flags in enumerate(self._flags):
+                flags.append(self._policy.flags(mask, interval_class))
+        self._build()
+
+    def code_of(self, names: tuple[str, ...]) -> int:
+        """Code of decoded names, for records that the full decoder read."""
+        code = self._codes.get(names)
+        if code is None:
+            text = msgspec.json.encode(names).decode()
+            code = self._codes[names] = self.table.intern(text) + 1
+        return code

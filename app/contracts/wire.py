@@ -22,6 +22,7 @@ from app.contracts.records import (
 
 #: Of the vocabulary alone: decoding then hands out the same few strings, hashed once.
 Condition: Any = Literal[CONDITIONS]
+ConditionNames = Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MAX_CONDITIONS)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME)]
 
@@ -38,7 +39,7 @@ class TradeRecord(
     trade_id: Text | None = None
     sequence: Nanoseconds | None = None
     venue: Text | None = None
-    conditions: Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MAX_CONDITIONS)] = ()
+    conditions: ConditionNames = ()
     source: Text | None = None
 
 

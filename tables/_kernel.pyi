@@ -1,0 +1,26 @@
+"""Types of the compiled module; its documentation is in `_kernel.pyx`."""
+
+import numpy as np
+import numpy.typing as npt
+
+class TextTable:
+    names: list[str]
+    def __len__(self) -> int: ...
+    def intern(self, name: str) -> int: ...
+
+def parse(
+    values: list[bytes | None],
+    max_value_bytes: int,
+    symbols: TextTable,
+    sources: TextTable,
+    conditions: TextTable,
+    good: npt.NDArray[np.uint8],
+    time: npt.NDArray[np.int64],
+    price: npt.NDArray[np.float64],
+    size: npt.NDArray[np.float64],
+    sequence: npt.NDArray[np.int64],
+    symbol: npt.NDArray[np.int32],
+    source: npt.NDArray[np.int32],
+    condition: npt.NDArray[np.int32],
+    identities: list[str | None],
+) -> int: ...
