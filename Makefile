@@ -28,7 +28,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 # Without build isolation the checkout itself asks for nothing that the lock does not hold.
-$(STAMP): $(BIN)/python requirements-dev.lock pyproject.toml app/broker/kafka-4.1.0.sha256
+$(STAMP): $(BIN)/python requirements-dev.lock pyproject.toml setup.py tables/_kernel.pyx app/streaming/_unpack.pyx app/broker/kafka-4.1.0.sha256
 	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	$(BIN)/python -m app.broker

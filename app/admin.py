@@ -18,6 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
 from app.connection import AdminError, connect
+from app.exits import RefusalError
 from app.groups import delete_groups
 from app.identity import deployment_folder, group_id
 from app.settings import PREFIX, Settings
@@ -39,7 +40,7 @@ SETTING_NAMES = {
 }
 
 
-class TopicMismatchError(AdminError):
+class TopicMismatchError(AdminError, RefusalError):
     """A topic exists and is not made as the topic table says."""
 
 

@@ -4,8 +4,8 @@ An id first seen with event time T belongs to minute floor(T / 60 s) and is reme
 end of that minute plus the horizon lies ahead of the watermark. Whether it still is is judged per
 record, so when memory is really released (`forget`) changes nothing.
 
-Memory: about 180 bytes an id (a joined string and a dictionary's entry), for the horizon and a
-minute. They cannot be hashed to less: two ids with one hash would lose a trade.
+Memory: about 130 bytes an id (a joined string and a set's entry), for the horizon and a minute.
+They are not hashed to less: two ids with one hash would lose a trade.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ class Identifiers:
 
     def __init__(self, horizon: int) -> None:
         self._horizon = horizon
-        #: Identity to the minute it was first seen in.
-        self._known: dict[str, int] = {}
+        self._known: set[str] = set()
         #: Minute to lists of what was first seen in it.
-        self._minutes: dict[int, list[Sequence[str]]] = {}
+        self._minutes: dict[int, list[list[str]]] = {}
+        #: The same as a set for each minute, as far as it was looked into; and how far that is.
+        self._indexes: dict[int, tuple[set[str], int]] = {}
+        #: Identities registered anew while still held, with their last minute.
+        self._again: dict[str, int] = {}
         self._fresh: dict[int, list[str]] = {}
         self._chunks: dict[int, list[bytes]] = {}
         self._forgotten_chunks: list[bytes] = []
@@ -44,20 +47,16 @@ class Identifiers:
         Args:
             minutes: minute of each, or one for all.
         """
-        one = minutes[0]
-        fresh = (
-            dict.fromkeys(identities, one)
-            if len(minutes) == 1
-            else dict(zip(identities, minutes, strict=True))
-        )
-        if len(fresh) != len(identities) or not self._known.keys().isdisjoint(fresh):
+        fresh = set(identities)
+        if len(fresh) != len(identities) or not self._known.isdisjoint(fresh):
             return False
-        self._known.update(fresh)
+        # From set to set, nothing is hashed again.
+        self._known |= fresh
         if len(minutes) == 1:
-            self._note(one, identities)
+            self._note(minutes[0], identities)
             return True
         by_minute: dict[int, list[str]] = {}
-        for identity, minute in fresh.items():
+        for identity, minute in zip(identities, minutes, strict=True):
             by_minute.setdefault(minute, []).append(identity)
         for minute, part in by_minute.items():
             self._note(minute, part)
@@ -69,8 +68,23 @@ class Identifiers:
 
     def seen(self, identity: str, watermark: int) -> bool:
         """Whether the identity is remembered at this watermark."""
-        minute = self._known.get(identity)
-        return minute is not None and self._remembers(minute, watermark)
+        if identity not in self._known:
+            return False
+        return any(
+            identity in self._index(minute)
+            for minute in self._minutes
+            if self._remembers(minute, watermark)
+        )
+
+    def _index(self, minute: int) -> set[str]:
+        """The minute's identities as a set; made when a duplicate is first looked for."""
+        index, done = self._indexes.get(minute, (set(), 0))
+        parts = self._minutes[minute]
+        if done < len(parts):
+            for part in parts[done:]:
+                index.update(part)
+            self._indexes[minute] = (index, len(parts))
+        return index
 
     def _remembers(self, minute: int, watermark: int) -> bool:
         return (minute + 1) * MINUTE + self._horizon > watermark
@@ -78,20 +92,28 @@ class Identifiers:
     def add(self, identity: str, time: int) -> None:
         """Remember one identity that is not remembered now (it may still be held)."""
         minute = time // MINUTE
-        self._known[identity] = minute
+        if identity in self._known:
+            self._again[identity] = minute
+        else:
+            self._known.add(identity)
         self._note(minute, [identity])
 
     def forget(self, watermark: int) -> None:
         """Release the minutes that no record can match any more."""
-        known = self._known
-        for minute in [m for m in self._minutes if not self._remembers(m, watermark)]:
-            for identities in self._minutes.pop(minute):
-                for identity in identities:
-                    # Registered anew since, it belongs to a later minute.
-                    if known.get(identity) == minute:
-                        del known[identity]
+        gone = [minute for minute in self._minutes if not self._remembers(minute, watermark)]
+        for minute in gone:
+            for part in self._minutes.pop(minute):
+                self._known.difference_update(part)
+            self._indexes.pop(minute, None)
             self._fresh.pop(minute, None)
             self._forgotten_chunks.extend(self._chunks.pop(minute, ()))
+        if gone and self._again:
+            self._again = {
+                identity: minute
+                for identity, minute in self._again.items()
+                if minute in self._minutes
+            }
+            self._known.update(self._again)
 
     def take_changes(self) -> tuple[list[tuple[int, list[str]]], list[bytes]]:
         """What to store since the last call: new (minute, identities), and rows to delete."""
@@ -104,11 +126,10 @@ class Identifiers:
         self._chunks.setdefault(minute, []).append(key)
 
     def restore(self, minute: int, key: bytes, identities: Iterable[str]) -> None:
-        """Take in a stored chunk; of an identity in two minutes the later one holds."""
+        """Take in a stored chunk; an identity may be in those of two minutes."""
         held = list(identities)
+        for identity in self._known.intersection(held):
+            self._again[identity] = max(minute, self._again.get(identity, minute))
         self._minutes.setdefault(minute, []).append(held)
-        known = self._known
-        for identity in held:
-            if known.get(identity, minute) <= minute:
-                known[identity] = minute
+        self._known.update(held)
         self.stored(minute, key)

@@ -11,6 +11,7 @@ import click
 
 from app.cli.common import clear_progress, read_settings, run_async, say, show_progress
 from app.cli.feeds import replay_options
+from app.cli.reset import confirm_reset, reset_options
 
 if TYPE_CHECKING:
     from app.run.session import RunSummary
@@ -59,6 +60,7 @@ def _check_export(ctx: click.Context, param: click.Parameter, value: Path | None
 @click.option("--fetch-max-bytes", type=click.IntRange(1024), help="Of a partition and fetch.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @replay_options
+@reset_options
 def run(
     paths: tuple[Path, ...],
     more: tuple[Path, ...],
@@ -73,6 +75,8 @@ def run(
     from_log: str | None,
     fetch_max_bytes: int | None,
     as_json: bool,
+    reset: bool,
+    yes: bool,
     **replay_choices: Any,
 ) -> None:
     """Replay recorded trades through the whole engine, and export the bars.
@@ -92,6 +96,8 @@ def run(
         raise click.UsageError(
             "--export needs --until-drained: bars are written when all is closed"
         )
+    if reset and deployment is None:
+        raise click.UsageError("--reset needs --deployment: anything else is fresh already")
     name, prefix = deployment, None
     if from_log is not None:
         name, prefix = deployment or fresh_name(), log_prefix(from_log)
@@ -112,8 +118,11 @@ def run(
         export=export,
         workers=workers,
         existing_log=from_log is not None,
+        reset=reset,
     )
     say(f"deployment {settings.deployment}, topics {settings.topic_prefix or '(no prefix)'}")
+    if reset:
+        confirm_reset(settings, yes=yes)
     summary = run_async(lambda: run_session(settings, options, say, show_progress))
     clear_progress()
     if as_json:

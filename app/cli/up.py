@@ -10,6 +10,7 @@ import click
 
 from app.cli.bars import show_bars
 from app.cli.common import DURATION, read_settings, run_async, say
+from app.cli.reset import confirm_reset, reset_options
 from app.durations import format_duration
 from app.settings import Settings
 
@@ -28,7 +29,16 @@ from app.settings import Settings
     "--interval", type=DURATION, default="1s", show_default=True, help="Of the bars shown."
 )
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Of all state.")
-def up(symbols: int, rate: float, seed: int, interval: int, data_dir: Path | None) -> None:
+@reset_options
+def up(
+    symbols: int,
+    rate: float,
+    seed: int,
+    interval: int,
+    data_dir: Path | None,
+    reset: bool,
+    yes: bool,
+) -> None:
     """Start a broker (unless one is configured), a worker and a simulated market; show the bars.
 
     Data are kept in the data folder: a second start goes on where the first one ended. Ctrl-C
@@ -38,14 +48,18 @@ def up(symbols: int, rate: float, seed: int, interval: int, data_dir: Path | Non
     if interval not in settings.bars.intervals:
         known = ", ".join(format_duration(length) for length in settings.bars.intervals)
         raise click.BadParameter(f"expected one of {known}", param_hint="--interval")
+    if reset:
+        confirm_reset(settings, yes=yes)
     try:
-        run_async(lambda: _run(settings, symbols, rate, seed, interval))
+        run_async(lambda: _run(settings, symbols, rate, seed, interval, reset=reset))
     except KeyboardInterrupt:
         say("everything is stopped")
 
 
-async def _run(settings: Settings, symbols: int, rate: float, seed: int, interval: int) -> NoReturn:
-    from app.admin import ensure_topics
+async def _run(
+    settings: Settings, symbols: int, rate: float, seed: int, interval: int, *, reset: bool
+) -> NoReturn:
+    from app.admin import delete_deployment, ensure_topics
     from app.feeds.simulator import simulate
     from app.run.follow import Selection
     from app.run.services import first_of, running_broker, running_workers
@@ -55,6 +69,9 @@ async def _run(settings: Settings, symbols: int, rate: float, seed: int, interva
     if settings.web.enabled and settings.web.port:
         check_port(settings.web.host, settings.web.port)
     async with running_broker(settings, say) as reachable:
+        if reset:
+            await delete_deployment(reachable)
+            say("removed")
         await ensure_topics(reachable)
         supervisor = Supervisor(reachable, 1, say, keep_first_port=True)
         async with running_workers(supervisor) as watch:

@@ -25,6 +25,9 @@ from app.topics import ticks_topic
 BATCH_RECORDS: Final = 4_000
 #: Uncompressed bytes of a batch; the topic's limit, if that is less.
 BATCH_BYTES: Final = 768 * 1024
+#: The same in topic limits, where the number of records is asked for and batches are compressed:
+#: the broker's limit is for the compressed batch, and trades compress to about a tenth.
+COMPRESSIBLE_LIMITS: Final = 4
 #: Batches of a partition that wait for the one on its way.
 BATCHES_WAITING: Final = 2
 #: Room for a batch's own header within the topic's limit.
@@ -61,6 +64,10 @@ class TickSender:
         if batch_records is not None and batch_records < 1:
             raise ValueError(f"batch_records {batch_records}; expected at least 1")
         limit = settings.topics.max_message_bytes
+        compressed = settings.topics.compression != "none"
+        size = min(BATCH_BYTES, limit - BATCH_HEADER)
+        if batch_records is not None and compressed:
+            size = COMPRESSIBLE_LIMITS * limit
         self.topic = ticks_topic(settings)
         self.partitions = 0
         #: Records that Kafka has acknowledged, by partition.
@@ -71,10 +78,8 @@ class TickSender:
             "bootstrap_servers": bootstrap_servers(settings),
             "acks": "all",
             "enable_idempotence": True,
-            "compression_type": (
-                None if settings.topics.compression == "none" else settings.topics.compression
-            ),
-            "max_batch_size": min(BATCH_BYTES, limit - BATCH_HEADER),
+            "compression_type": settings.topics.compression if compressed else None,
+            "max_batch_size": size,
             "max_request_size": limit,
             "linger_ms": 0,
         }

@@ -56,7 +56,7 @@ async def check_deployment(settings: Settings) -> None:
                 f"deployment {settings.deployment!r}, partition {partition.partition}: made with "
                 f"settings hash {marker.results_hash}, but the settings are "
                 f"{settings.results_hash} now; give the settings it was made with (bars.*, "
-                "partitions, max_message_bytes), use another --deployment, or `candlewick reset`"
+                "partitions, max_message_bytes), use --reset or another deployment name"
             )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.admin import ensure_topics
+from app.admin import delete_deployment, ensure_topics
 from app.feeds.replayer import ReplaySummary, replay
 from app.identity import group_id
 from app.run.drain import input_bounds, wait_until_drained
@@ -39,6 +39,7 @@ class RunOptions:
         export: file for the bars.
         workers: how many worker processes.
         existing_log: the ticks topic must exist already.
+        reset: remove the deployment first; its ticks stay.
     """
 
     paths: Sequence[Path]
@@ -47,6 +48,7 @@ class RunOptions:
     export: Path | None = None
     workers: int = 1
     existing_log: bool = False
+    reset: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ async def run(
     async with running_broker(settings, say) as reachable:
         if options.existing_log:
             reachable = await adopt_log(reachable)
+        if options.reset:
+            await delete_deployment(reachable)
+            say("removed")
         await ensure_topics(reachable)
         await check_deployment(reachable)
         supervisor = Supervisor(reachable, options.workers, say)

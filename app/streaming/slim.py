@@ -1,9 +1,10 @@
 """Values straight from record batches: aiokafka without an object a record.
 
 aiokafka 0.14 builds a `ConsumerRecord` a record (1.2 us, three quarters of reading). This subclass
-of its `PartitionRecords` yields one `SlimBatch` a record batch (0.4 us a record). It is private API
-(no upstream issue; `fetcher.py` names the class directly), so `install` first compares it with the
-stock class on batches it makes, and falls back, loudly, where they differ.
+of its `PartitionRecords` yields one `SlimBatch` a record batch: 0.4 us a record by aiokafka's own
+record objects, 0.1 us by the compiled module. It is private API (no upstream issue; `fetcher.py`
+names the classes directly), so `install` first compares it with the stock class on batches it
+makes, and falls back, loudly, where they differ.
 
 Needed: `tests/unit/test_slim.py` and the row "bare aiokafka" of `make bench`. To delete when
 aiokafka offers batches of raw values.
@@ -12,17 +13,27 @@ aiokafka offers batches of raw values.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import aiokafka.consumer.fetcher as fetcher
 import numpy as np
 import numpy.typing as npt
+from aiokafka import codec
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
+
+compiled_unpack: Any = None
+try:
+    from app.streaming import _unpack as compiled
+except ImportError as error:
+    logging.getLogger(__name__).debug("no compiled unpacking: %s", error)
+else:
+    compiled_unpack = compiled.unpack
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +80,11 @@ class SlimRecords(StockRecords):  # type: ignore[misc, valid-type]
             skipped = batch.is_control_batch
             if committed_only and batch.producer_id is not None:
                 skipped = self._is_aborted(batch) or skipped
+            raw = self._records.last_batch if isinstance(self._records, RawRecords) else None
             slim = (
                 SlimBatch(base, batch.next_offset, [], _EMPTY, 0, [] if keyed else None)
                 if skipped
-                else _slim(batch, base, keyed)
+                else _slim(batch, raw, base, keyed)
             )
             self.next_fetch_offset = batch.next_offset
             yield slim
@@ -90,29 +102,84 @@ class SlimRecords(StockRecords):  # type: ignore[misc, valid-type]
 _EMPTY = np.zeros(0, dtype=np.int64)
 
 
-def _slim(batch: Any, base: int, keyed: bool) -> SlimBatch:
-    records = list(batch)
+def _slim(batch: Any, raw: memoryview | None, base: int, keyed: bool) -> SlimBatch:
     first, following = batch.base_offset, batch.next_offset
-    # A compacted batch has holes: then offsets come from the records.
-    dense = len(records) == following - first
-    if dense and first < base:
-        records = records[base - first :]
-        first = base
-    elif not dense:
-        records = [record for record in records if record.offset >= base]
-    offsets = (
-        np.arange(first, following, dtype=np.int64)
-        if dense
-        else np.array([record.offset for record in records], dtype=np.int64)
-    )
+    offsets, values, keys = _unpack(raw, keyed) or _iterate(batch, keyed)
+    # A fetch may begin in the middle of a batch; a compacted one has holes before it.
+    skip = int(np.searchsorted(offsets, base)) if first < base else 0
     return SlimBatch(
         base,
         following,
-        [record.value for record in records],
-        offsets,
+        values[skip:] if skip else values,
+        offsets[skip:],
         batch.max_timestamp * _MILLISECOND,
+        keys[skip:] if keys is not None and skip else keys,
+    )
+
+
+_Unpacked = tuple[npt.NDArray[np.int64], list[bytes | None], list[bytes | None] | None]
+
+
+def _iterate(batch: Any, keyed: bool) -> _Unpacked:
+    """By aiokafka's record objects."""
+    records = list(batch)
+    return (
+        np.array([record.offset for record in records], dtype=np.int64),
+        [record.value for record in records],
         [record.key for record in records] if keyed else None,
     )
+
+
+def _unpack(raw: memoryview | None, keyed: bool) -> _Unpacked | None:
+    """By the compiled module; None where the batch's form is not one that it knows."""
+    if compiled_unpack is None or raw is None or raw[_MAGIC] != 2:
+        return None
+    header = _HEADER.unpack_from(raw)
+    decompress = _CODECS.get(header[1] & _CODEC_MASK)
+    if decompress is None:
+        return None
+    deltas = np.empty(header[2], dtype=np.int64)
+    values, keys = compiled_unpack(decompress(raw[_HEADER.size :]), header[2], keyed, deltas)
+    return deltas + header[0], values, keys
+
+
+#: Base offset, attributes and record count of a record batch (format 2).
+_HEADER = struct.Struct(">q13xh34xi")
+_MAGIC = 16
+_CODEC_MASK = 0x07
+_CODECS: dict[int, Callable[[memoryview], Any]] = {
+    0: lambda data: data,
+    3: lambda data: codec.lz4_decode(bytes(data)),
+    4: lambda data: codec.zstd_decode(bytes(data)),
+}
+
+
+class RawRecords:
+    """aiokafka's `MemoryRecords`, which also remembers the bytes of the batch it gave last."""
+
+    def __init__(self, data: bytes) -> None:
+        self._records = MemoryRecords(data)
+        self._data = memoryview(data)
+        self._next = 0
+        self.last_batch: memoryview | None = None
+
+    def size_in_bytes(self) -> int:
+        """Bytes of the fetch."""
+        size: int = self._records.size_in_bytes()
+        return size
+
+    def has_next(self) -> bool:
+        """Whether there is a whole batch left."""
+        more: bool = self._records.has_next()
+        return more
+
+    def next_batch(self) -> Any:
+        """The next batch."""
+        batch = self._records.next_batch()
+        begin = self._next
+        self._next = begin + 12 + int.from_bytes(self._data[begin + 8 : begin + 12], "big")
+        self.last_batch = self._data[begin : self._next]
+        return batch
 
 
 def register(topic: str, *, keyed: bool = False) -> None:
@@ -138,6 +205,12 @@ def install() -> bool:
         )
         return False
     fetcher.PartitionRecords = SlimRecords
+    fetcher.MemoryRecords = RawRecords
+    if compiled_unpack is None:
+        logger.warning(
+            "the compiled unpacking of record batches is missing: reading costs twice as much; "
+            "install a C compiler and run `make setup` again"
+        )
     return True
 
 
@@ -183,7 +256,7 @@ def _records(cls: Any, topic: str, fetch_offset: int) -> Any:
         data += bytes(built)
     return cls(
         TopicPartition(topic, 0),
-        MemoryRecords(data),
+        RawRecords(data) if cls is SlimRecords else MemoryRecords(data),
         [],
         fetch_offset,
         None,

@@ -101,6 +101,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
         return consumer
 
+    def _stopped_set(self) -> None:
+        # A thread that has crashed has closed its loop (mode 0.7.1, threads.py:228, raises).
+        if not self.thread_loop.is_closed():
+            super()._stopped_set()
+
     async def pause_partitions(self, partitions: Iterable[TP]) -> None:
         """Stop aiokafka from fetching assigned partitions, in its own thread."""
 
