@@ -172,4 +172,4 @@ def register(app: CandlewickApp, stage: BarsStage) -> None:
     @app.agent(topic, name=AGENT, concurrency=1)
     async def bars(stream: Any) -> None:
         async for batch in stream:
-            await app.engine.handle(batch, backlog=not stream.channel.queue.empty())
+            await app.engine.handle(batch)

@@ -180,8 +180,8 @@ class BarsPartition:
             for index in np.flatnonzero(late).tolist():
                 position = int(trades.position[index])
                 key = self.symbols.names[int(trades.symbol[index])].encode()
-                record = OutputRecord(key, batch.values[position], _source_headers(batch, position))
-                self.publisher.late(record)
+                headers = [("reason", b"late"), *_source_headers(batch, position)]
+                self.publisher.late(OutputRecord(key, batch.values[position], headers))
         if trades.identifiers is not None and trades.identifiers.count(None) < len(trades):
             self._deduplicate(trades, trades.identifiers, watermarks, keep)
         ignored = keep & (self._flag_union(trades) == 0)

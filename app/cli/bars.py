@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from datetime import UTC, datetime
 
@@ -43,7 +44,9 @@ class Screen:
         """Show a bar."""
         if not bar.is_final:
             if self._terminal:
-                sys.stdout.write(f"\r{table_line(bar)}\x1b[K")
+                # A line that wraps could not be overwritten by the next one.
+                width = shutil.get_terminal_size().columns - 1
+                sys.stdout.write(f"\r{table_line(bar)[:width]}\x1b[K")
                 sys.stdout.flush()
                 self._forming = True
             return

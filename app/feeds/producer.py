@@ -17,8 +17,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from app.connection import bootstrap_servers
-from app.streaming.compression import use_fast_lz4
 from app.settings import Settings
+from app.streaming.compression import use_fast_lz4
 from app.topics import ticks_topic
 
 #: Records of a batch unless told otherwise: enough to make the cost of a batch vanish.

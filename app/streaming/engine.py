@@ -97,14 +97,14 @@ class Engine:
 
     # --- events ----------------------------------------------------------------------------
 
-    async def handle(self, batch: RecordBatch, *, backlog: bool) -> None:
+    async def handle(self, batch: RecordBatch) -> None:
         """Apply a batch; waits first while too much of its partition is unpublished."""
         tp = TP(batch.topic, batch.partition)
         runner = self.runners.get(tp)
         if runner is None:
             return
         await runner.room()
-        runner.backlog = backlog
+        runner.backlog = self._consumer.known_ends([tp]).get(tp, 0) > batch.next
         if not runner.accept(batch):
             self.metrics.batch_refused(runner.stage.agent)
             if runner.ready and batch.base > runner.position and tp not in self._seeking:

@@ -3,7 +3,7 @@
 Faust's own recovery never ends on a transactional changelog: the high-water mark minus one is a
 commit marker (faust 0.15.3, tables/recovery.py:675; upstream #176, #597 and #606 are its kin). Ours
 restores in `on_recovery_completed`, where nothing limits the time; an ordinary `faust.Table`
-beside it still recovers through Faust. Needed: `tests/broker/test_engine.py`.
+beside it still recovers through Faust. Needed: `tests/broker/test_engine_restore.py`.
 """
 
 from __future__ import annotations

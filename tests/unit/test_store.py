@@ -1,0 +1,178 @@
+"""The local store of a partition: rows and position are one, and what is torn is built anew."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.run.environment import ROOT
+from app.streaming.restore import TOMBSTONE_SECONDS, Bounds, usable_position
+from app.streaming.store import PartitionStore, StoreInUseError
+
+CHANGELOG = "0123456789abcdef"
+NOW = 1_700_000_000.0
+KILLED = """
+import os, sys
+from pathlib import Path
+from app.streaming.store import PartitionStore
+store = PartitionStore(Path(sys.argv[1]))
+for number in range(100):
+    store.write([(b"a%03d" % number, b"x" * 50), (b"b", b"%d" % number)], number + 1, "id")
+os._exit(9)
+"""
+HOLDS = """
+import sys
+from pathlib import Path
+from app.streaming.store import PartitionStore
+store = PartitionStore(Path(sys.argv[1]))
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[PartitionStore]:
+    store = PartitionStore(folder)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def python(code: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        yield process
+
+
+def test_rows_and_position_are_there_after_it_was_closed(tmp_path: Path) -> None:
+    with opened(tmp_path / "s") as store:
+        assert store.position is None
+        store.write([(b"sA", b"1"), (b"sB", b"2"), (b"tA", b"3"), (b"s\xff", b"4")], 7, CHANGELOG)
+        store.write([(b"sA", None), (b"sC", b"")], 9, CHANGELOG)
+    with opened(tmp_path / "s") as store:
+        assert store.position is not None
+        assert (store.position.changelog_next, store.position.changelog_id) == (9, CHANGELOG)
+        assert list(store.rows([b"s"])) == [(b"sB", b"2"), (b"sC", b""), (b"s\xff", b"4")]
+        assert list(store.rows([b"u", b"t"])) == [(b"tA", b"3")]
+        assert store.get(b"sA") is None
+        store.clear()
+        assert store.position is None
+        assert list(store.rows([b"s", b"t"])) == []
+
+
+def test_a_killed_process_leaves_rows_and_position_of_the_same_write(tmp_path: Path) -> None:
+    with python(KILLED, tmp_path / "s") as process:
+        assert process.wait(60) == 9
+    with opened(tmp_path / "s") as store:
+        assert store.position is not None
+        written = store.position.changelog_next
+        assert written == 100
+        assert store.get(b"b") == b"%d" % (written - 1)
+        assert len(list(store.rows([b"a"]))) == written
+
+
+def test_the_store_of_another_process_is_refused(tmp_path: Path) -> None:
+    with python(HOLDS, tmp_path / "s") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        with pytest.raises(StoreInUseError, match="CANDLEWICK_WORKER"):
+            PartitionStore(tmp_path / "s")
+        process.communicate(timeout=30)
+    with opened(tmp_path / "s") as store:
+        assert store.position is None
+
+
+@pytest.mark.parametrize("lost", ["CURRENT", "MANIFEST-*", "*.sst", "*"])
+def test_a_store_that_has_lost_files_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    """Rows and position go together; a log line says so where something was left."""
+    folder = tmp_path / "s"
+    with opened(folder) as store:
+        store.write([(b"a%03d" % number, b"x" * 50) for number in range(500)], 500, CHANGELOG)
+        store._db.flush()
+        store.write([(b"b", b"y")], 501, CHANGELOG)
+    for file in folder.glob(lost):
+        file.unlink()
+    with caplog.at_level(logging.WARNING), opened(folder) as store:
+        assert store.position is None
+        assert list(store.rows([b"a", b"b"])) == []
+        store.write([(b"a", b"z")], 3, CHANGELOG)
+    assert ("rebuilt from the changelog" in caplog.text) == (lost != "*")
+
+
+@pytest.mark.xfail(reason="RocksDB's iterator ends at a bad block, and its status is not asked")
+def test_rows_of_a_damaged_file_are_never_left_out_in_silence(tmp_path: Path) -> None:
+    folder, chance = tmp_path / "s", random.Random(1)
+    with opened(folder) as store:
+        rows = [(b"a%05d" % number, chance.randbytes(100)) for number in range(20_000)]
+        store.write(rows, 500, CHANGELOG)
+        store._db.flush()
+    (file,) = folder.glob("*.sst")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3_000] = bytes(3_000)
+    file.write_bytes(data)
+    with opened(folder) as store:
+        try:
+            found = list(store.rows([b"a"]))
+        except Exception:  # noqa: BLE001 - of any kind, but not silence
+            return
+        assert found == rows
+
+
+@pytest.mark.parametrize(
+    ("offset", "identity", "age", "fault"),
+    [
+        (50, CHANGELOG, 0.0, None),
+        (10, CHANGELOG, 0.0, None),
+        (90, CHANGELOG, TOMBSTONE_SECONDS - 10.0, None),
+        (91, CHANGELOG, 0.0, "is ahead of its changelog (91 > 90)"),
+        (9, CHANGELOG, 0.0, "ends at 9, before its changelog begins (10)"),
+        (50, "another", 0.0, "belongs to another changelog topic"),
+        (50, CHANGELOG, TOMBSTONE_SECONDS + 10.0, "may have missed deletions"),
+    ],
+)
+def test_a_store_is_used_only_where_it_is_a_part_of_its_changelog(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    offset: int,
+    identity: str,
+    age: float,
+    fault: str | None,
+) -> None:
+    with opened(tmp_path / "s") as store:
+        monkeypatch.setattr("app.streaming.store.time.time", lambda: NOW - age)
+        store.write([(b"a", b"b")], offset, identity)
+        with caplog.at_level(logging.WARNING):
+            found = usable_position(store, CHANGELOG, Bounds(10, 90), NOW)
+    assert found == (offset if fault is None else None)
+    if fault is None:
+        assert not caplog.records
+    else:
+        assert fault in caplog.text
+        assert "rebuilt from the changelog" in caplog.text
+
+
+def test_a_new_store_is_read_from_the_beginning_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), opened(tmp_path / "s") as store:
+        assert usable_position(store, CHANGELOG, Bounds(0, 90), NOW) is None
+    assert not caplog.records
