@@ -12,7 +12,7 @@ import time
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 from faust.types import TP
 
 from app.connection import bootstrap_servers
@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.streaming.protocols import Stage
 from app.streaming.runner import PartitionRunner, RunnerContext
 from app.streaming.side import SideChannel
+from app.streaming.store import StoreDamagedError
 from app.streaming.transaction import ProducerOptions
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _SECOND = 1_000_000_000
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 #: Partitions restored at the same time.
 RESTORES_AT_ONCE = 4
+#: Failures at one position, not the broker's, after which a worker gives up.
+SAME_FAILURES = 3
 #: Room for headers and compression's worst case above a topic's limit.
 REQUEST_HEADROOM = 256 * 1024
 
@@ -59,6 +62,8 @@ class Engine:
         self._context: RunnerContext | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._fences: dict[TP, int] = {}
+        #: Position and number of failures there that are not the broker's.
+        self._failures: dict[TP, tuple[int, int]] = {}
         self._seeking: set[TP] = set()
         self._generation = 0
         self._stopping = False
@@ -220,10 +225,27 @@ class Engine:
                 )
             # The legitimate owner is known after the next heartbeat.
             await asyncio.sleep(self.settings.broker.heartbeat_interval / _SECOND + 1.0)
+        elif not isinstance(error, KafkaError | OSError | StoreDamagedError):
+            self._count_failure(tp, runner, error)
         if self._is_current(tp, runner, generation):
             await self._restore(runner)
         if self._is_current(tp, runner, generation) and runner.ready:
             await self._seek(tp)
+
+    def _count_failure(self, tp: TP, runner: PartitionRunner, error: BaseException) -> None:
+        """A batch that fails whenever it is read again stops the worker: nothing may be skipped.
+
+        Raises:
+            RefusalError: it has failed at this position `SAME_FAILURES` times.
+        """
+        position, count = self._failures.get(tp, (runner.position, 0))
+        count = count + 1 if position == runner.position else 1
+        self._failures[tp] = (runner.position, count)
+        if count >= SAME_FAILURES:
+            raise RefusalError(
+                f"{runner.stage.agent} {runner.partition} fails at position {runner.position} "
+                f"again and again: {error!r}; nothing of it was published, the log is unchanged"
+            ) from error
 
     def _is_current(self, tp: TP, runner: PartitionRunner, generation: int) -> bool:
         return (

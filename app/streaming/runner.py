@@ -23,7 +23,7 @@ from app.observe.metrics import Metrics
 from app.settings import CheckpointSettings
 from app.streaming.protocols import Stage, State
 from app.streaming.restore import Bounds, bounds, catch_up, changelog_reader
-from app.streaming.store import PartitionStore
+from app.streaming.store import PartitionStore, StoreDamagedError
 from app.streaming.topic_identity import topic_ids
 from app.streaming.transaction import ProducerOptions, Row, TransactionalProducer
 
@@ -74,6 +74,7 @@ class PartitionRunner:
         self._task: asyncio.Task[None] | None = None
         self._moved_at = 0.0
         self._maximum: int | None = None
+        self._damaged = False
 
     @property
     def source(self) -> TopicPartition:
@@ -233,6 +234,7 @@ class PartitionRunner:
         if self.ready:
             self.ready = False
             self._state = None
+            self._damaged = isinstance(error, StoreDamagedError)
             self._room.set()
             self._context.failed(self, error)
 
@@ -255,6 +257,10 @@ class PartitionRunner:
             self._source_id, self._changelog_id = ids[stage.source], ids[stage.changelog]
             if self._store is None:
                 self._store = PartitionStore(context.folder(stage.agent, partition))
+            if self._damaged:
+                logger.warning("%s is damaged: rebuilt from the changelog", self._store.folder)
+                self._store.clear()
+                self._damaged = False
             changelog = TopicPartition(stage.changelog, partition)
             async with changelog_reader(
                 context.bootstrap_servers, context.request_timeout
@@ -264,9 +270,14 @@ class PartitionRunner:
                     consumer, self._store, changelog, self._changelog_id, limits[changelog]
                 )
             store = self._store
-            state = stage.load(
-                partition, self._source_id, store.get, store.rows(stage.loaded_prefixes)
-            )
+            try:
+                state = stage.load(
+                    partition, self._source_id, store.get, store.rows(stage.loaded_prefixes)
+                )
+            except StoreDamagedError:
+                # The engine tries again, and then the store is made anew.
+                self._damaged = True
+                raise
             if state.next is None:
                 state.begin(limits[self.source].first)
             position = limits[self.source].first if state.next is None else state.next

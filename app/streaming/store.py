@@ -42,6 +42,10 @@ class StoreInUseError(RefusalError):
     """Another process has the store open."""
 
 
+class StoreDamagedError(RuntimeError):
+    """The store's files cannot be read: it must be rebuilt from the changelog."""
+
+
 class Position(msgspec.Struct, frozen=True):
     """How far a store is: next changelog offset of which topic id, written when (s, epoch)."""
 
@@ -91,8 +95,15 @@ class PartitionStore:
             return Rdict(str(self.folder), _options())
 
     def get(self, key: bytes) -> bytes | None:
-        """One row."""
-        value: bytes | None = self._db.get(key)
+        """One row.
+
+        Raises:
+            StoreDamagedError: the block it lies in cannot be read.
+        """
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise StoreDamagedError(f"{self.folder}: {error}") from error
         return value
 
     @property
@@ -102,13 +113,27 @@ class PartitionStore:
         return None if value is None else _decode_position(value)
 
     def rows(self, prefixes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """All rows whose key begins with one of the prefixes, in key order each."""
+        """All rows whose key begins with one of the prefixes, in key order each.
+
+        rocksdict's `items()` ends at a bad block as if that were the end (rocksdict 0.3.29), so
+        the iterator's status is asked here; `tests/unit/test_store.py` shows the need.
+
+        Raises:
+            StoreDamagedError: a block cannot be read.
+        """
         for prefix in prefixes:
-            options = ReadOptions()
-            for key, value in self._db.items(from_key=prefix, read_opt=options):
+            iterator = self._db.iter(ReadOptions())
+            iterator.seek(prefix)
+            while iterator.valid():
+                key = iterator.key()
                 if not isinstance(key, bytes) or not key.startswith(prefix):
                     break
-                yield key, value
+                yield key, iterator.value()
+                iterator.next()
+            try:
+                iterator.status()
+            except Exception as error:
+                raise StoreDamagedError(f"{self.folder}: {error}") from error
 
     def write(
         self,

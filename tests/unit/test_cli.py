@@ -184,7 +184,7 @@ def test_wrong_usage_is_exit_code_two(arguments: list[str], message: str) -> Non
     [
         (SettingsError("A=1: no"), exits.USAGE),
         (BrokerError("the broker\nis gone"), exits.FAILURE),
-        (TopicMismatchError("topic t: differs"), exits.FAILURE),
+        (TopicMismatchError("topic t: differs"), exits.REFUSED),
         (FeedError(Path("a.zip"), 7, "truncated"), exits.FAILURE),
         (WorkerRefusedError("settings hash differs"), exits.REFUSED),
         (OSError(28, "No space left on device"), exits.FAILURE),

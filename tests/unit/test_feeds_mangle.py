@@ -3,20 +3,21 @@
 import json
 from itertools import pairwise
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.contracts.conditions import BIT
-from app.contracts.records import MAX_NOTIONAL
-from app.contracts.wire import TradeRecord, control_decoder, encoder, trade_decoder
+from app.contracts.batch import RecordBatch
+from app.contracts.wire import TradeRecord, encoder
 from app.feeds.columns import TradeColumns, concatenate
 from app.feeds.corrupt import CORRUPTIONS, Corrupter, Corruption, Limits
 from app.feeds.mangle import Delays, delayed
 from app.feeds.partitioning import partition_of
 from app.feeds.source import MemorySource
+from tables.bars import BarsPartition
+from tables.configuration import BarsConfiguration
+from tables.policies import policy_of
 
 T0 = 1_381_152_600_000_000_000
 SECOND = 1_000_000_000
@@ -81,34 +82,24 @@ def test_delays_of_nothing_change_nothing() -> None:
 
 
 def reason_of(value: bytes | None) -> str | None:
-    """The engine's reason for a value sent to SPY's partition, by the words of the contract."""
-    if value is None:
-        return "null"
-    if not value:
-        return "empty"
-    if len(value) > LIMITS.value_bytes:
-        return "too_large"
-    try:
-        trade = trade_decoder.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        try:
-            control_decoder.decode(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return "malformed"
-        return None
-    if any(name not in BIT for name in trade.conditions):
-        return "unknown_condition"
-    if " " in trade.symbol:
-        return "bad_symbol"
-    if trade.event_time < 631_152_000_000_000_000:
-        return "event_time_too_early"
-    if trade.event_time > 4_000_000_000_000_000_000:
-        return "event_time_too_late"
-    if abs(trade.price * trade.size) > MAX_NOTIONAL:
-        return "notional_too_large"
-    if partition_of(trade.symbol, 4) != partition_of("SPY", 4):
-        return "wrong_partition"
-    return None
+    """The engine's own reason for a value sent to SPY's partition of four."""
+    state = BarsPartition(
+        BarsConfiguration(
+            (1_000_000_000,),
+            1_000_000_000,
+            900_000_000_000,
+            policy_of("all"),
+            4,
+            "test",
+            max_value_bytes=LIMITS.value_bytes,
+        ),
+        partition_of("SPY", 4),
+        lambda key: None,
+    )
+    append_time = np.array([2_000_000_000_000_000_000], dtype=np.int64)
+    state.apply(RecordBatch("ticks", 0, 0, 1, [value], np.zeros(1, dtype=np.int64), append_time))
+    dead = state.publisher.outputs["dead"]
+    return dict(dead[0].headers)["reason"].decode() if dead else None
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS, ids=lambda kind: kind.name)

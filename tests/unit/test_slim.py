@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiokafka.consumer.fetcher as fetcher
+import numpy as np
 import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -21,7 +23,10 @@ from hypothesis import strategies as st
 from app.streaming import slim
 
 TOPIC = "slim.test"
-NONE, LZ4 = 0, 3
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+#: How the bytes of a fetch are read: by aiokafka's records, by the compiled module, and where
+#: that one is missing.
+WAYS = ("records", "compiled", "not compiled")
 LOG_APPEND, CONTROL = 0x08, 0x20
 ABORT, COMMIT = 0, 1
 FIRST = 1_000
@@ -53,10 +58,12 @@ def encode(batch: Batch, base: int, timestamp: int) -> bytes:
     for offset in batch.kept:
         if batch.marker is None:
             key = None if offset % 3 == 0 else b"key %d" % (base + offset)
-            value = None if offset % 5 == 4 else b"value %d " % (base + offset) * (offset % 4)
+            # Sizes of one, two and three varint bytes, and none at all.
+            value = None if offset % 5 == 4 else b"value " * (0, 1, 50, 4_000)[offset % 4]
         else:
             key, value = struct.pack(">hh", 0, batch.marker), b"\0" * 6
-        assert builder.append(offset, timestamp - 5, key, value, []) is not None
+        headers = [("h", b"v"), ("empty", None)] if offset % 2 else []
+        assert builder.append(offset, timestamp - 5 + offset, key, value, headers) is not None
     data = bytearray(builder.build())
     attributes = struct.unpack_from(">h", data, 21)[0] | LOG_APPEND
     if batch.is_control:
@@ -108,14 +115,26 @@ def batches(draw: st.DrawFn) -> Batch:
     count = draw(st.integers(1, 12))
     holes = draw(st.booleans())
     kept = draw(st.sets(st.integers(0, count - 1))) if holes else range(count)
-    codec = draw(st.sampled_from((NONE, LZ4)))
+    # An empty batch is a header alone, without compression.
+    codec = draw(st.sampled_from((LZ4, LZ4, NONE, ZSTD, GZIP, SNAPPY))) if kept else NONE
     return Batch(count, tuple(sorted(kept)), codec, producer)
 
 
-def reader(cls: Any, log: Log, offset: int, isolation: int, *, crcs: bool = True) -> Any:
-    records = MemoryRecords(log.fetch(offset))
+def reader(cls: Any, log: Log, offset: int, isolation: int, way: str = "records") -> Any:
+    records = (MemoryRecords if way == "records" else slim.RawRecords)(log.fetch(offset))
     partition = TopicPartition(TOPIC, 0)
-    return cls(partition, records, list(log.aborted), offset, None, None, crcs, isolation)
+    return cls(partition, records, list(log.aborted), offset, None, None, True, isolation)
+
+
+@contextmanager
+def way_set(way: str) -> Iterator[None]:
+    """Read so; the module may be compiled or not where that does not matter."""
+    if way == "compiled" and slim.compiled_unpack is None:
+        pytest.skip("the compiled module is not there")
+    with pytest.MonkeyPatch.context() as patch:
+        if way == "not compiled":
+            patch.setattr(slim, "compiled_unpack", None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +151,12 @@ def flat(found: list[slim.SlimBatch]) -> list[tuple[Any, ...]]:
     return [
         (int(offset), batch.append_time // 1_000_000, key, value)
         for batch in found
-        for offset, key, value in zip(batch.offsets, batch.keys or (), batch.values, strict=True)
+        for offset, key, value in zip(
+            batch.offsets,
+            [None] * len(batch.values) if batch.keys is None else batch.keys,
+            batch.values,
+            strict=True,
+        )
     ]
 
 
@@ -140,23 +164,28 @@ def stock_records(stock: Any) -> list[tuple[Any, ...]]:
     return [(each.offset, each.timestamp, each.key, each.value) for each in stock]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     made=st.lists(batches(), min_size=1, max_size=12),
     place=st.floats(0, 1, exclude_max=True),
     isolation=st.sampled_from((fetcher.READ_COMMITTED, fetcher.READ_UNCOMMITTED)),
+    keyed=st.booleans(),
 )
+@pytest.mark.parametrize("way", WAYS)
 def test_slim_batches_hold_what_the_stock_reader_gives(
-    made: list[Batch], place: float, isolation: int
+    way: str, made: list[Batch], place: float, isolation: int, keyed: bool
 ) -> None:
     """Also from the middle of a batch, over holes, markers and aborted transactions."""
     log = log_of(made)
     offset = FIRST + int(place * (log.end - FIRST))
-    stock, ours = (
-        reader(cls, log, offset, isolation) for cls in (slim.StockRecords, slim.SlimRecords)
-    )
-    expected, found = stock_records(stock), list(ours)
-    assert flat(found) == expected
+    slim.register(TOPIC, keyed=keyed)
+    stock = reader(slim.StockRecords, log, offset, isolation)
+    ours = reader(slim.SlimRecords, log, offset, isolation, way)
+    with way_set(way):
+        expected, found = stock_records(stock), list(ours)
+    assert flat(found) == [each if keyed else (*each[:2], None, each[3]) for each in expected]
+    assert all((batch.keys is None) != keyed for batch in found)
+    assert all(batch.offsets.dtype == np.int64 for batch in found)
     assert ours.next_fetch_offset == stock.next_fetch_offset == log.end
     # Positions follow one another without a gap, so holes cannot be taken for losses.
     assert [batch.base for batch in found] == [offset, *(batch.next for batch in found[:-1])]
@@ -173,24 +202,52 @@ def test_each_step_moves_the_fetch_offset_as_far_as_it_gave() -> None:
 
 
 @pytest.mark.parametrize("codec", [NONE, LZ4])
-def test_a_wrong_checksum_ends_both_after_the_batches_before_it(codec: int) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_wrong_checksum_ends_both_after_the_batches_before_it(way: str, codec: int) -> None:
     whole = Batch(4, (0, 1, 2, 3), codec)
     log = log_of([whole, whole, whole])
     base, following, data = log.batches[1]
     log.batches[1] = (base, following, data[:-1] + bytes([data[-1] ^ 1]))
     given_before = []
     for cls in (slim.StockRecords, slim.SlimRecords):
-        read = reader(cls, log, FIRST, fetcher.READ_COMMITTED)
-        part = []
-        with pytest.raises(CorruptRecordException):
+        ours = cls is slim.SlimRecords
+        read = reader(cls, log, FIRST, fetcher.READ_COMMITTED, way if ours else "records")
+        part: list[Any] = []
+        with way_set(way), pytest.raises(CorruptRecordException):
             part.extend(iter(read.__next__, None))
         given_before.append((read.next_fetch_offset, part))
     assert given_before[0][0] == given_before[1][0] == FIRST + 4
 
 
+@given(data=st.binary(max_size=60), count=st.integers(0, 5), keyed=st.booleans())
+def test_the_compiled_module_refuses_bytes_that_are_no_records(
+    data: bytes, count: int, keyed: bool
+) -> None:
+    """It never reads beyond them: what it gives is of those bytes, or an error."""
+    if slim.compiled_unpack is None:
+        pytest.skip("the compiled module is not there")
+    deltas = np.zeros(count, dtype=np.int64)
+    try:
+        values, keys = slim.compiled_unpack(data, count, keyed, deltas)
+    except ValueError:
+        return
+    assert len(values) == count
+    assert (keys is not None) == keyed
+    assert all(value is None or value in data for value in [*values, *(keys or ())])
+
+
+@pytest.mark.parametrize("end", range(1, 40))
+def test_a_batch_that_is_cut_off_is_an_error(end: int) -> None:
+    if slim.compiled_unpack is None:
+        pytest.skip("the compiled module is not there")
+    records = encode(Batch(2, (0, 1)), FIRST, 5_000)[61:]
+    with pytest.raises(ValueError, match=r"record|value|key"):
+        slim.compiled_unpack(records[:-end], 2, True, np.zeros(2, dtype=np.int64))
+
+
 def test_other_topics_are_read_as_ever() -> None:
     log = log_of([Batch(2, (0, 1))])
-    records = MemoryRecords(log.fetch(FIRST))
+    records = slim.RawRecords(log.fetch(FIRST))
     ours = slim.SlimRecords(
         TopicPartition("other", 0), records, [], FIRST, None, None, True, fetcher.READ_COMMITTED
     )
@@ -206,6 +263,7 @@ def test_keys_are_left_out_unless_wanted() -> None:
 
 def test_it_is_put_in_place_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", slim.StockRecords)
+    monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)
     assert slim.install()
     assert slim.install()
     assert fetcher.PartitionRecords is slim.SlimRecords
@@ -217,14 +275,17 @@ def test_it_is_loudly_left_out_where_aiokafka_has_changed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, change: str
 ) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", slim.StockRecords)
+    monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)
     if change == "an attribute is gone":
         monkeypatch.setattr(slim, "_slim", lambda batch, *_: batch.gone)
     else:
         wrong = slim.SlimBatch(FIRST, FIRST, [], slim._EMPTY, 0, [])
         monkeypatch.setattr(slim, "_slim", lambda *_: wrong)
+    caplog.clear()
     with caplog.at_level(logging.WARNING):
         assert not slim.install()
     assert fetcher.PartitionRecords is slim.StockRecords
+    assert fetcher.MemoryRecords is MemoryRecords
     assert not slim.is_installed()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
