@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from app.streaming.engine import Engine
 from app.streaming.protocols import Stage
 from app.streaming.tables import StateTableManager
 from app.streaming.transport import SCHEME, register_transport
-from app.streaming.tuning import tune_process
+from app.streaming.tuning import quiet_lost_futures, tune_process
 from app.web.bind import web_settings
 from app.web.pages import register
 
@@ -48,6 +49,7 @@ class CandlewickApp(faust.App):
         for stage in self.engine.stages.values():
             self.engine.metrics.fetch_path(stage.agent, slim=slim_fetch)
         tune_process()
+        quiet_lost_futures(asyncio.get_running_loop())
 
 
 def make_app(settings: Settings, stages: Sequence[Stage], **options: Any) -> CandlewickApp:

@@ -11,9 +11,14 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 EQUITY = Path("equity") / "tick"
@@ -101,6 +106,13 @@ def run(
     return summary | {"prefix": summary["group"].partition(".")[0]}
 
 
+def tell(config: pytest.Config, *lines: object) -> None:
+    """Print figures of a test, also where it passes."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+        print("", *lines, sep="\n", flush=True)
+
+
 def lean_file(folder: Path, day: str, symbol: str, lines: Sequence[bytes]) -> Path:
     """Write trades as Lean stores them: the file of a symbol and day below a folder."""
     path = folder / symbol.lower() / f"{day}_trade.zip"
@@ -115,6 +127,16 @@ def lean_lines(path: Path) -> list[bytes]:
     with zipfile.ZipFile(path) as archive:
         (name,) = archive.namelist()
         return archive.read(name).splitlines(keepends=True)
+
+
+def without_revisions(export: Path) -> bytes:
+    """The bytes of all columns of an export but the revision's."""
+    table = pq.read_table(export).drop_columns(["revision"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def batch_sizes(broker_folder: Path, topic: str) -> list[int]:

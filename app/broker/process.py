@@ -24,6 +24,8 @@ TOKEN_PROPERTY = "candlewick.kafka.token"
 #: Children of this Python process: kept, so that they are reaped and not warned about when the
 #: object that started them is gone, because a broker may outlive it.
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
+#: How children of this process ended: negative for a signal.
+exit_codes: dict[int, int] = {}
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,14 @@ def delete_record(folder: Path) -> None:
 def find_process(record: RunningRecord) -> psutil.Process | None:
     """Return the live process of the record, or None when it has ended or is another program."""
     child = _children.get(record.pid)
-    if child is not None and child.poll() is not None:
-        del _children[record.pid]
-        return None
+    if child is not None:
+        if child.poll() is not None:
+            del _children[record.pid]
+            exit_codes[record.pid] = child.returncode
+            return None
+        # A child of ours keeps its id until it is waited for. Its command line may be empty for
+        # a moment while the Java launcher executes itself anew.
+        return psutil.Process(record.pid)
     try:
         process = psutil.Process(record.pid)
         arguments = process.cmdline()

@@ -237,7 +237,8 @@ class EmbeddedBroker:
                 f"meanwhile; end it and start again, or give another port"
             )
         return BrokerStartError(
-            f"the broker in {self._folder} has ended before it was ready. Last lines of "
+            f"the broker in {self._folder} has ended before it was ready "
+            f"(exit code {process.exit_codes.get(record.pid, 'unknown')}). Last lines of "
             f"{self._folder / 'kafka.log'}:\n{text[-2000:].strip() or '(empty)'}"
         )
 

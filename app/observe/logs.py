@@ -58,10 +58,15 @@ class RefusalFilter(logging.Filter):
         self._refused = False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and refusal_in(record.exc_info[1]) is not None:
+        told = [record.exc_info[1]] if record.exc_info else []
+        if isinstance(record.args, tuple):
+            told += [each for each in record.args if isinstance(each, BaseException)]
+        if any(refusal_in(error) is not None for error in told):
             self._refused = True
             return False
-        return not (self._refused and record.name.startswith(("mode", "faust")))
+        # Services, also ours, log through mode: "[^-App]: ...".
+        of_mode = record.name.startswith(("mode", "faust")) or str(record.msg).startswith("[^")
+        return not (self._refused and of_mode)
 
 
 class ServiceFilter(logging.Filter):

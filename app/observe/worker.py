@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import faust
 
 from app import exits
+from app.connection import AdminError
 from app.observe.logs import CHATTY
 from app.settings import SettingsError
 from app.web.bind import check_port
@@ -54,6 +55,8 @@ class CandlewickWorker(faust.Worker):
             super().execute_from_commandline()
         except (exits.RefusalError, SettingsError) as error:
             refuse(error)
+        except AdminError as error:
+            refuse(error, exits.FAILURE)
         except SystemExit as end:
             # Faust's `sys.exit(1)` while it handles the error: the error is its context.
             refusal = exits.refusal_in(end)
@@ -62,8 +65,8 @@ class CandlewickWorker(faust.Worker):
             refuse(refusal)
 
 
-def refuse(error: BaseException) -> NoReturn:
-    """End this process with the error's message and exit code 3."""
+def refuse(error: BaseException, code: int = exits.REFUSED) -> NoReturn:
+    """End this process with the error's message and an exit code, 3 unless told otherwise."""
     sys.stderr.write(f"candlewick worker: {error}\n")
     sys.stderr.flush()
-    raise SystemExit(exits.REFUSED)
+    raise SystemExit(code)

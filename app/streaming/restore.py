@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.streaming import slim
-from app.streaming.store import PartitionStore
+from app.streaming.store import PartitionStore, StoreDamagedError
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,11 @@ def usable_position(
     store: PartitionStore, changelog_id: str, limits: Bounds, now: float
 ) -> int | None:
     """Where the store goes on in the changelog; None where it must be rebuilt, with a log line."""
-    position = store.position
+    try:
+        position = store.position
+    except StoreDamagedError as error:
+        logger.warning("%s: rebuilt from the changelog", error)
+        return None
     if position is None:
         return None
     offset = position.changelog_next

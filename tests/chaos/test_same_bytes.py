@@ -1,7 +1,7 @@
 """The same trades give the same bytes, however they are spread, batched, fetched and read.
 
-The data are IBM's recorded day, and parts of it under other names, so that of four partitions all
-have trades. `tests/shows.py` does the same with all that was recorded.
+The data are IBM's recorded morning, and parts of it under other names, so that of four partitions
+all have trades. `tests/shows.py` does the same with all that was recorded.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from app.broker import EmbeddedBroker
 from app.feeds.partitioning import partition_of
-from tests.command import EQUITY, batch_sizes, lean_file, lean_lines, run
+from tests.command import EQUITY, batch_sizes, lean_file, lean_lines, run, tell, without_revisions
 
 pytestmark = [pytest.mark.realdata, pytest.mark.broker, pytest.mark.slow]
 
 DAY = "20131007"
-#: Every so many-th of IBM's trades is one of these, too: with IBM, each has one of 4 partitions.
+#: Of IBM's trades of the day; every `STEP`-th is one of these, too: with IBM, one a partition.
+TRADES = 12_000
 OTHERS = ("AAPL", "MSFT", "C")
 STEP = 8
 ALGOSEEK = ("--policy", "algoseek")
@@ -68,7 +67,7 @@ Replay = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def ticks(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    lines = lean_lines(realdata / EQUITY / "ibm" / f"{DAY}_trade.zip")
+    lines = lean_lines(realdata / EQUITY / "ibm" / f"{DAY}_trade.zip")[:TRADES]
     folder = tmp_path_factory.mktemp("ticks")
     lean_file(folder, DAY, "IBM", lines)
     for number, symbol in enumerate(OTHERS):
@@ -78,8 +77,10 @@ def ticks(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def replay(kafka: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Replay:
-    """Runs the command with all state in one folder; prints the number of fetches."""
+def replay(
+    kafka: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Replay:
+    """Runs the command with all state in one folder; tells the number of fetches."""
     folder = tmp_path_factory.mktemp("runs")
 
     def once(name: str, *arguments: str | Path) -> dict[str, Any]:
@@ -87,7 +88,8 @@ def replay(kafka: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> R
         settings = {"CANDLEWICK_BROKER__URL": kafka.url}
         summary = run(folder, export, *ALGOSEEK, *arguments, settings=settings, seconds=200)
         records, counts = sum(summary["outcomes"]["counts"].values()), summary["batches"]
-        print(f"{name}: {records:,} records in {counts:,} fetches, {summary['seconds']:.1f} s")
+        figures = f"{records:,} records in {counts:,} fetches, {summary['seconds']:.1f} s"
+        tell(pytestconfig, f"{name}: {figures}")
         assert summary["restarts"] == 0
         logs = [each.read_text() for each in folder.glob(f"data/logs/{summary['prefix']}.*.log")]
         return summary | {
@@ -111,7 +113,7 @@ def test_partitions_workers_batches_and_fetches_do_not_show(
 ) -> None:
     summary = replay(str(way), "--replay", ticks, *way.options)
     assert summary["export"].read_bytes() == reference["export"].read_bytes()
-    assert summary["replayed"]["trades"] == reference["replayed"]["trades"] > 30_000
+    assert summary["replayed"]["trades"] == reference["replayed"]["trades"] > TRADES
     assert max(summary["producer_batches"]) == way.batch
     if way.fetch == 1024:
         # No fetch holds more than one batch, or more than 1 KB of them.
@@ -125,7 +127,7 @@ def test_partitions_workers_batches_and_fetches_do_not_show(
 def test_the_reference_has_large_batches_and_few_fetches(reference: dict[str, Any]) -> None:
     assert max(reference["producer_batches"]) == 10_000
     assert reference["batches"] < 50
-    assert reference["bars"] > 9_000
+    assert reference["bars"] > 5_000
 
 
 def test_disorder_within_the_grace_shows_in_revisions_at_most(
@@ -142,20 +144,10 @@ def test_a_second_deployment_of_the_same_log_with_late_records_gives_the_same_by
     chosen = ("--late", "1%", "--seed", "1", "--batch-records", "1000")
     first = replay("late", "--replay", ticks, *chosen)
     counts = first["outcomes"]["counts"]
-    assert counts["late"] > 100
-    assert counts["revised"] > 100
+    assert counts["late"] > 30
+    assert counts["revised"] > 30
     second = replay("late-again", "--from-log", first["prefix"], *("--fetch-max-bytes", "1024"))
     assert second["batches"] > first["batches"]
     assert second["outcomes"] == first["outcomes"]
     assert second["export"].read_bytes() == first["export"].read_bytes()
     assert without_revisions(second["export"]) != without_revisions(reference["export"])
-
-
-def without_revisions(export: Path) -> bytes:
-    """The bytes of all columns but the revision's."""
-    table = pq.read_table(export).drop_columns(["revision"])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content

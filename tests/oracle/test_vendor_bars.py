@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.command import EQUITY, run
+from tests.command import EQUITY, run, tell
 from tests.oracle.vendor import compare_export
 
 pytestmark = [pytest.mark.realdata, pytest.mark.broker, pytest.mark.slow]
 
 
 def test_the_engine_rebuilds_the_vendors_second_and_minute_bars(
-    realdata: Path, kafka: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    realdata: Path, kafka: Any, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     export = tmp_path / "bars.parquet"
     ticks = realdata / EQUITY
@@ -27,9 +27,8 @@ def test_the_engine_rebuilds_the_vendors_second_and_minute_bars(
         seconds=240,
     )
     comparisons = compare_export(export, realdata / "equity")
-    with capsys.disabled():
-        print(f"\n{summary['replayed']['trades']:,} trades in {summary['seconds']:.1f} s")
-        print(*comparisons, sep="\n")
+    replayed = f"{summary['replayed']['trades']:,} trades in {summary['seconds']:.1f} s"
+    tell(pytestconfig, replayed, *comparisons)
     assert [comparison.interval for comparison in comparisons] == ["1s", "1m"]
     for comparison in comparisons:
         assert comparison.passes, "\n".join(map(str, [comparison, *comparison.differences]))

@@ -165,6 +165,22 @@ def test_a_store_is_used_only_where_it_is_a_part_of_its_changelog(
         assert "rebuilt from the changelog" in caplog.text
 
 
+def test_a_store_whose_position_cannot_be_read_is_built_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "s"
+    with opened(folder) as store:
+        store.write([(b"a%03d" % number, b"x" * 50) for number in range(500)], 50, CHANGELOG)
+        store._db.flush()
+    (file,) = folder.glob("*.sst")
+    file.write_bytes(bytes(1_000) + file.read_bytes()[1_000:])
+    with caplog.at_level(logging.WARNING), opened(folder) as store:
+        assert usable_position(store, CHANGELOG, Bounds(10, 90), NOW) is None
+        store.clear()
+        assert store.position is None
+    assert "rebuilt from the changelog" in caplog.text
+
+
 def test_a_new_store_is_read_from_the_beginning_without_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,247 @@
+"""`candlewick run` and `--reset`: what they start they stop, what they remove comes again."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.broker import BrokerConfig, EmbeddedBroker
+from app.exits import FAILURE, OK, REFUSED, USAGE
+from app.run.drain import input_bounds, wait_until_drained
+from app.run.export import read_bars
+from app.settings import Settings
+from app.web.bind import free_port
+from tests.command import Finished, candlewick, finish, run, start
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+SYMBOLS = ("A", "B", "C", "D")
+TRADES = 2_000
+START = 1_381_154_400  # 2013-10-07 10:00 in New York
+PROCESS = re.compile(r"^worker-0 started: process (\d+)$")
+
+
+@pytest.fixture
+def ticks(tmp_path: Path) -> Path:
+    """A trade each 0.25 s, symbol by symbol."""
+    path = tmp_path / "ticks.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["symbol", "price", "size", "event_time"])
+        for number in range(TRADES):
+            time_ns = START * 1_000_000_000 + number * 250_000_000
+            price = 100 + number * 7 % 31 / 8
+            writer.writerow([SYMBOLS[number % len(SYMBOLS)], price, 1, time_ns])
+    return path
+
+
+@pytest.fixture
+def own(kafka: EmbeddedBroker, unique: str) -> dict[str, str]:
+    """Settings of a log of one's own; a killed or stopped worker is noticed soon."""
+    return {
+        "CANDLEWICK_BROKER__URL": kafka.url,
+        "CANDLEWICK_BROKER__SESSION_TIMEOUT": "3s",
+        "CANDLEWICK_BROKER__HEARTBEAT_INTERVAL": "300ms",
+        "CANDLEWICK_TOPIC_PREFIX": f"{unique}.",
+    }
+
+
+def rows_of(export: Path) -> list[dict[str, str]]:
+    """The rows of an exported CSV file."""
+    with export.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def processes_of(folder: Path) -> list[list[str]]:
+    """Command lines of processes that stand in a folder or name it: what was left behind."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        if any(str(folder) in word for word in [*words, process.info["cwd"] or ""]):
+            found.append(words)
+    return found
+
+
+def said(process: subprocess.Popen[str], pattern: re.Pattern[str]) -> re.Match[str]:
+    """Wait for a line of a command's standard error; the command's end ends it, too."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if match := pattern.match(line.rstrip("\n")):
+            return match
+    raise AssertionError(f"it has not said {pattern.pattern!r}: {lines}")
+
+
+def test_a_run_from_nothing_leaves_a_file_of_bars_and_its_log(ticks: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    chosen = ("--data-dir", folder, "--intervals", "1s,1m")
+    first = run(tmp_path, tmp_path / "bars.csv", "--replay", ticks, *chosen)
+    assert processes_of(folder) == []
+    status = EmbeddedBroker(BrokerConfig(folder / "broker")).status()
+    assert not status.running
+    port = int((folder / "broker" / "port").read_text())
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+    rows = rows_of(tmp_path / "bars.csv")
+    assert len(rows) == first["bars"]
+    assert sum(int(row["trades"]) for row in rows if row["interval"] == "1m") == TRADES
+    assert rows[0] | {"vwap": ""} == {
+        "symbol": "A", "interval": "1s", "start_ns": str(START * 10**9), "open": "100.0",
+        "high": "100.0", "low": "100.0", "close": "100.0", "volume": "1.0", "vwap": "",
+        "trades": "1", "revision": "0",
+    }  # fmt: skip
+    assert first["outcomes"]["counts"]["applied"] == TRADES
+    again = run(tmp_path, tmp_path / "again.csv", "--from-log", first["prefix"], *chosen)
+    assert again["replayed"] is None
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "bars.csv").read_bytes()
+    assert processes_of(folder) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_a_signal_stops_everything(number: signal.Signals, ticks: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    process = start(tmp_path, ["run", "--replay", ticks, "--data-dir", folder])
+    said(process, PROCESS)
+    assert processes_of(folder)
+    process.send_signal(number)
+    ended = finish(process, 60)
+    assert ended.code == FAILURE
+    assert ended.errors.splitlines()[0] == "stopping"
+    assert ended.last_words == ["candlewick: stopped"]
+    assert processes_of(folder) == []
+
+
+def test_a_worker_that_dies_is_started_again_and_counted(
+    own: dict[str, str], ticks: Path, tmp_path: Path
+) -> None:
+    undisturbed = run(tmp_path, tmp_path / "whole.csv", "--replay", ticks, settings=own)
+    export = tmp_path / "bars.csv"
+    arguments = ["run", "--replay", ticks, "--rate", "400"]
+    process = start(
+        tmp_path, [*arguments, "--until-drained", "--export", export, "--json"], settings=own
+    )
+    os.kill(int(said(process, PROCESS)[1]), signal.SIGKILL)
+    os.kill(int(said(process, PROCESS)[1]), signal.SIGKILL)
+    ended = finish(process, 90)
+    assert ended.code == OK, ended.errors
+    summary = json.loads(ended.output)
+    assert summary["restarts"] == 2
+    assert summary["outcomes"] == undisturbed["outcomes"]
+    assert export.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+class Deployment:
+    """A deployment of `--deployment d`, and its worker as a command."""
+
+    def __init__(self, folder: Path, own: dict[str, str]) -> None:
+        self.folder, self.own = folder, own
+
+    def run(self, *arguments: str | Path) -> Finished:
+        chosen = ("run", "--deployment", "d", "--until-drained", *arguments)
+        return candlewick(self.folder, *chosen, settings=self.own)
+
+    def settings(self, **bars: Any) -> Settings:
+        return Settings(
+            deployment="d",
+            topic_prefix=self.own["CANDLEWICK_TOPIC_PREFIX"],
+            broker={"url": self.own["CANDLEWICK_BROKER__URL"]},
+            bars=bars,
+        )
+
+    def worker(self, *arguments: str) -> subprocess.Popen[str]:
+        port = ("--web-port", str(free_port()))
+        named = self.own | {"CANDLEWICK_DEPLOYMENT": "d"}
+        return start(self.folder, ["worker", *port, *arguments], settings=named)
+
+
+@pytest.fixture
+def deployment(own: dict[str, str], ticks: Path, tmp_path: Path) -> Iterator[Deployment]:
+    """One that is drained."""
+    made = Deployment(tmp_path, own)
+    ended = made.run("--replay", ticks)
+    assert ended.code == OK, ended.errors
+    yield made
+    assert processes_of(tmp_path) == []
+
+
+async def drained(settings: Settings) -> list[tuple[Any, ...]]:
+    """The bars once the group has committed the whole log."""
+    await wait_until_drained(settings, await input_bounds(settings), stall_seconds=60)
+    return list((await read_bars(settings)).rows())
+
+
+def test_a_worker_starts_from_the_log_after_a_reset(deployment: Deployment, tmp_path: Path) -> None:
+    with_all = asyncio.run(drained(deployment.settings()))
+    deployment.own["CANDLEWICK_BARS__INTERVALS"] = "1s,1m"
+    assert finish(deployment.worker(), 60).code == REFUSED
+    worker = deployment.worker("--reset", "--yes")
+    try:
+        said(worker, re.compile("^removed$"))
+        rows = asyncio.run(drained(deployment.settings(intervals="1s,1m")))
+    finally:
+        worker.terminate()
+        ended = finish(worker, 60)
+    assert ended.code == OK, ended.errors
+    assert rows == [row for row in with_all if row[1] in ("1s", "1m")]
+    assert (tmp_path / "data" / "state").is_dir()
+
+
+def test_a_run_starts_from_the_log_after_a_reset(deployment: Deployment, tmp_path: Path) -> None:
+    export = tmp_path / "bars.csv"
+    log = ("--from-log", deployment.own["CANDLEWICK_TOPIC_PREFIX"], "--export", export)
+    other = ("--intervals", "1m", "--json", *log)
+    assert deployment.run(*other).code == REFUSED
+    ended = deployment.run(*other, "--reset", "--yes")
+    assert ended.code == OK, ended.errors
+    assert json.loads(ended.output)["outcomes"]["counts"]["applied"] == TRADES
+    assert {row["interval"] for row in rows_of(export)} == {"1m"}
+
+
+def test_a_reset_that_is_not_confirmed_removes_nothing(deployment: Deployment) -> None:
+    before = asyncio.run(drained(deployment.settings()))
+    for ended in (
+        finish(deployment.worker("--reset"), 60),
+        deployment.run("--from-log", deployment.own["CANDLEWICK_TOPIC_PREFIX"], "--reset"),
+        candlewick(deployment.folder, "up", "--reset", settings=deployment.own),
+    ):
+        assert ended.code == FAILURE
+        assert "topics: " in ended.errors
+        assert "remove deployment" in ended.errors
+        assert "removed" not in ended.errors
+    assert asyncio.run(drained(deployment.settings())) == before
+
+
+def test_a_reset_beside_a_running_worker_is_one_line(deployment: Deployment) -> None:
+    worker = deployment.worker("-l", "info")
+    try:
+        said(worker, re.compile(".*ready with 4 partitions"))
+        prefix = deployment.own["CANDLEWICK_TOPIC_PREFIX"]
+        arguments = ("reset", "--deployment", "d", "--yes")
+        ended = candlewick(deployment.folder, *arguments, settings=deployment.own)
+    finally:
+        worker.terminate()
+        stopped = finish(worker, 60)
+    assert ended.code == FAILURE
+    assert len(ended.last_words) == 1
+    assert f"group {prefix}d.bars: a worker of deployment 'd' is running" in ended.last_words[0]
+    assert stopped.code == OK, stopped.errors
+
+
+def test_a_reset_needs_the_name_of_a_deployment(ticks: Path, tmp_path: Path) -> None:
+    ended = candlewick(tmp_path, "run", "--replay", ticks, "--reset", "--yes")
+    assert ended.code == USAGE
+    assert "--reset needs --deployment" in ended.errors
