@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from app.exits import OperatorError
 from app.settings import PREFIX, Settings
 
 #: Seconds for the first answer of the broker.
@@ -19,7 +20,7 @@ CONNECT_SECONDS = 5.0
 RETRY_SECONDS = 0.1
 
 
-class AdminError(RuntimeError):
+class AdminError(OperatorError):
     """Any failure to reach or to administer the broker; catch this one to catch them all."""
 
 

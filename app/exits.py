@@ -11,16 +11,26 @@ USAGE = 2
 REFUSED = 3
 
 
-class RefusalError(RuntimeError):
+class OperatorError(RuntimeError):
+    """Something outside is not as it must be; the message is the operator's one line."""
+
+
+class RefusalError(OperatorError):
     """A worker cannot go on with what it met; the message is the operator's one line."""
 
 
-def refusal_in(error: BaseException | None) -> RefusalError | None:
-    """Return the refusal that an error is, or was caused by."""
+def operator_error_in(error: BaseException | None) -> OperatorError | None:
+    """Return the operator's error that an error is, or was caused by."""
     seen = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, RefusalError):
+        if isinstance(error, OperatorError):
             return error
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None
+
+
+def refusal_in(error: BaseException | None) -> RefusalError | None:
+    """Return the refusal that an error is, or was caused by."""
+    found = operator_error_in(error)
+    return found if isinstance(found, RefusalError) else None

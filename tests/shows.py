@@ -3,7 +3,7 @@
     python -m tests.shows [--only N ...] [--ticks FOLDER ...] [--seconds 900] [--folder FOLDER]
 
     1  the vendor's bars: percentages, and every difference
-    2  same bytes: 1, 4, 16 partitions, 1, 2 workers, batches of 1, 100, 10,000, fetches of 1 KB, 8 MB
+    2  same bytes: 1, 4, 16 partitions, 1, 2 workers, batches of 1, 100, 10,000, fetches 1 KB, 8 MB
     3  same bytes but for revisions with --disorder 900ms --seed 1
     4  same bytes of a log with --late 1% that a second deployment reads
     5  5 % corruption: equal exports, outcomes that add up, peak memory

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.exits import refusal_in
+from app.exits import operator_error_in
 from app.settings import Settings
 
 #: Loggers that say at `info` what only a developer wants to know.
@@ -61,7 +61,7 @@ class RefusalFilter(logging.Filter):
         told = [record.exc_info[1]] if record.exc_info else []
         if isinstance(record.args, tuple):
             told += [each for each in record.args if isinstance(each, BaseException)]
-        if any(refusal_in(error) is not None for error in told):
+        if any(operator_error_in(error) is not None for error in told):
             self._refused = True
             return False
         # Services, also ours, log through mode: "[^-App]: ...".

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 import faust
 
 from app import exits
-from app.connection import AdminError
 from app.observe.logs import CHATTY
 from app.settings import SettingsError
 from app.web.bind import check_port
@@ -55,14 +54,13 @@ class CandlewickWorker(faust.Worker):
             super().execute_from_commandline()
         except (exits.RefusalError, SettingsError) as error:
             refuse(error)
-        except AdminError as error:
-            refuse(error, exits.FAILURE)
         except SystemExit as end:
             # Faust's `sys.exit(1)` while it handles the error: the error is its context.
-            refusal = exits.refusal_in(end)
-            if refusal is None:
+            expected = exits.operator_error_in(end)
+            if expected is None:
                 raise
-            refuse(refusal)
+            refused = isinstance(expected, exits.RefusalError)
+            refuse(expected, exits.REFUSED if refused else exits.FAILURE)
 
 
 def refuse(error: BaseException, code: int = exits.REFUSED) -> NoReturn:

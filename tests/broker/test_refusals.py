@@ -167,7 +167,7 @@ def test_a_broken_row_is_named_and_nothing_is_sent(
     before = tmp_path / "bars.csv"
     before.write_text("as it was\n")
     ticks.write_text(CSV_HEADER + CSV_ROW * 5_000 + "A,ten,1,2013-10-07T14:00:01Z\n" + CSV_ROW)
-    arguments = ["replay", ticks]
+    arguments: list[str | Path] = ["replay", ticks]
     if command == "run":
         arguments = ["run", "--deployment", "d", "--replay", ticks]
         arguments += ["--until-drained", "--export", before]
