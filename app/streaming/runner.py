@@ -178,11 +178,11 @@ class PartitionRunner:
             if self._state is None or self._producer is None or self._store is None:
                 return False
             began, worked = time.perf_counter(), time.thread_time()
-            taken = self._state.take(self._source_id)
-            self._dirty_since = self._output_since = None
-            records = self._records(taken)
-            self._cost = time.thread_time() - worked
             try:
+                taken = self._state.take(self._source_id)
+                self._dirty_since = self._output_since = None
+                records = self._records(taken)
+                self._cost = time.thread_time() - worked
                 following = await self._producer.publish(
                     self.partition,
                     records,
@@ -245,6 +245,7 @@ class PartitionRunner:
             RefusalError: the state must not be used, or the source log does not hold its position.
             aiokafka.errors.KafkaError: no broker answers.
         """
+        self.ready = False
         await self._stop_tasks()
         context = self._context
         stage, partition = self.stage, self.partition

@@ -141,7 +141,11 @@ class PartitionStore:
         changelog_next: int,
         changelog_id: str,
     ) -> None:
-        """Write rows (None deletes) and the position that includes them, at once."""
+        """Write rows (None deletes) and the position that includes them, at once.
+
+        Raises:
+            StoreDamagedError: the files cannot be written, as on a full disk.
+        """
         batch = WriteBatch(raw_mode=True)
         for key, value in rows:
             if value is None:
@@ -150,7 +154,11 @@ class PartitionStore:
                 batch.put(key, value)
         position = Position(changelog_next, changelog_id, time.time())
         batch.put(_POSITION_KEY, msgspec.msgpack.encode(position))
-        self._db.write(batch)
+        try:
+            self._db.write(batch)
+        except Exception as error:
+            # After a failed write in the background RocksDB takes no other until it is reopened.
+            raise StoreDamagedError(f"{self.folder}: {error}") from error
 
     def clear(self) -> None:
         """Begin anew with an empty store."""
