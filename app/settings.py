@@ -270,5 +270,7 @@ def load_settings(**overrides: Any) -> Settings:
         for fault in error.errors():
             name = "__".join(str(part) for part in fault["loc"]) or "settings"
             message = str(fault["msg"]).removeprefix("Value error, ")
+            if fault["type"] == "extra_forbidden":
+                message = "unknown setting; expected a name that `candlewick settings` prints"
             lines.append(f"{PREFIX}{name.upper()}={fault['input']!r}: {message}")
         raise SettingsError("; ".join(lines)) from None

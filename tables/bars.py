@@ -13,6 +13,8 @@ order, so their order and content do not depend on where a batch begins or ends:
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -98,8 +100,7 @@ class BarsPartition:
     def _dead(self, batch: RecordBatch, dead: list[tuple[int, str]]) -> None:
         self.counts["dead"] += len(dead)
         for position, reason in dead:
-            headers = _source_headers(batch, position)
-            headers.insert(0, ("reason", reason.encode()))
+            headers = _headers(reason, batch, position)
             self.publisher.dead(OutputRecord(None, batch.values[position], headers), reason)
 
     def _control(self, step: Control, batch: RecordBatch, dead: list[tuple[int, str]]) -> None:
@@ -180,7 +181,7 @@ class BarsPartition:
             for index in np.flatnonzero(late).tolist():
                 position = int(trades.position[index])
                 key = self.symbols.names[int(trades.symbol[index])].encode()
-                headers = [("reason", b"late"), *_source_headers(batch, position)]
+                headers = _headers("late", batch, position)
                 self.publisher.late(OutputRecord(key, batch.values[position], headers))
         if trades.identifiers is not None and trades.identifiers.count(None) < len(trades):
             self._deduplicate(trades, trades.identifiers, watermarks, keep)
@@ -357,9 +358,16 @@ def _one_cause(ends: list[int]) -> list[int]:
     return [0] * len(ends)
 
 
-def _source_headers(batch: RecordBatch, position: int) -> list[tuple[str, bytes]]:
-    return [
-        ("topic", batch.topic.encode()),
-        ("partition", str(batch.partition).encode()),
-        ("offset", str(int(batch.offsets[position])).encode()),
-    ]
+@lru_cache(maxsize=256)
+def _shared_headers(reason: str, topic: str, partition: int) -> tuple[tuple[str, bytes], ...]:
+    """Headers that many late and dead records have in common; waiting, they share them."""
+    return (
+        ("reason", reason.encode()),
+        ("topic", topic.encode()),
+        ("partition", str(partition).encode()),
+    )
+
+
+def _headers(reason: str, batch: RecordBatch, position: int) -> list[tuple[str, bytes]]:
+    offset = str(int(batch.offsets[position])).encode()
+    return [*_shared_headers(reason, batch.topic, batch.partition), ("offset", offset)]

@@ -140,7 +140,7 @@ def test_a_broker_port_in_use(taken_port: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["worker"], ["up"], ["run", "--replay", "ticks.csv"], ["replay", "ticks.csv"]],
+    [["worker"], ["run", "--replay", "ticks.csv"]],
     ids=lambda arguments: arguments[0],
 )
 def test_a_broker_that_does_not_answer(arguments: list[str], ticks: Path, tmp_path: Path) -> None:
