@@ -4,7 +4,13 @@ Without Cython or a C compiler the engine runs on their pure twins (tables/parsi
 app/streaming/slim.py), and says so when it starts.
 """
 
+import importlib.util
+import os
+import shlex
+import shutil
 import sys
+import sysconfig
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -15,12 +21,27 @@ KERNELS = [
     for name in ("tables._kernel", "app.streaming._unpack")
 ]
 
-try:
+
+def missing() -> str | None:
+    """What compiling needs and is not there."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    if shutil.which(compiler) is None:
+        return f"the C compiler {compiler}"
+    if not Path(sysconfig.get_paths()["include"], "Python.h").is_file():
+        return "Python.h"
+    if importlib.util.find_spec("Cython") is None:
+        return "Cython"
+    return None
+
+
+# `optional` does not cover a compiler that is not there at all (setuptools 84).
+fault = missing()
+if fault is None:
     from Cython.Build import cythonize
-except ImportError:
-    sys.stderr.write("Cython is missing: the compiled modules are left out\n")
-    modules = []
-else:
+
     modules = cythonize(KERNELS, build_dir="build")
+else:
+    sys.stderr.write(f"{fault} is missing: the compiled modules are left out\n")
+    modules = []
 
 setup(ext_modules=modules)
