@@ -1,0 +1,1 @@
+"""What is learned: features, scorers, predictors. Empty until the first of them."""
