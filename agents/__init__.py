@@ -1,1 +1,1 @@
-"""What happens: one thin file an agent. It takes a batch, calls pure code, and sends nothing itself."""
+"""What happens: one thin file an agent, which takes a batch and calls pure code."""
