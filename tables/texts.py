@@ -33,7 +33,7 @@ try:
     from tables._kernel import parse as compiled_parse
 except ImportError as error:
     logger.warning(
-        "the compiled trade parser is missing (%s): trades are read at about half the speed; "
+        "the compiled trade parser is missing (%s): trades are read at a third of the speed; "
         "install a C compiler and run `make setup` again",
         error,
     )
