@@ -17,7 +17,7 @@ import msgspec
 
 from tables.partial import Partial
 
-#: Raised when a row cannot be read by older code.
+#: To be raised by one when older code cannot read the rows.
 ROW_VERSION = 1
 MARKER_KEY = b"m"
 SYMBOL_PREFIX = b"s"

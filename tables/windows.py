@@ -49,11 +49,6 @@ class Windows:
         """An open window's aggregate."""
         return self.open[interval].get(start, {}).get(symbol)
 
-    @property
-    def any_open(self) -> bool:
-        """Whether a window is open."""
-        return any(self.open)
-
     def first_end(self) -> int | None:
         """The earliest end of an open window, in ns."""
         ends = [
@@ -98,11 +93,6 @@ class Windows:
     def _key(self, slot: _Slot) -> bytes:
         interval, symbol, number = slot
         return closed_key(self._symbols.names[symbol], self.lengths[interval], number)
-
-    @property
-    def changed(self) -> int:
-        """Closed windows that no checkpoint has taken."""
-        return len(self._changed)
 
     def take_changed(self) -> list[tuple[bytes, bytes | None]]:
         """Rows of the closed windows changed since the last call, which becomes under way."""

@@ -100,7 +100,3 @@ class Bar(Contract):
     is_final: bool
     filled: bool
     sources: tuple[str, ...]
-
-
-#: What each topic carries, for `candlewick topics --schema`.
-TICK_RECORDS: tuple[type[Contract], ...] = (Trade, Clock, Historical, Flush)
