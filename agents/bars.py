@@ -21,7 +21,7 @@ from app.streaming.transport import BatchSchema
 from app.topics import output_topic, ticks_topic
 from tables.bars import NO_MAXIMUM, BarsPartition
 from tables.configuration import BarsConfiguration
-from tables.forming import forming_values
+from tables.forming import forming_of, forming_values
 from tables.policies import policy_of
 from tables.rows import SYMBOL_PREFIX
 from tables.snapshot import LOADED_PREFIXES, StateRefusedError, load, take
@@ -118,6 +118,10 @@ class BarsState:
     def forming(self) -> tuple[list[bytes], int]:
         """Changed forming bars since the last call."""
         return forming_values(self._partition, self._max_value_bytes)
+
+    def forming_of(self, symbol: str) -> list[bytes]:
+        """The newest open bar of each interval of a symbol."""
+        return forming_of(self._partition, symbol)
 
 
 class BarsStage:

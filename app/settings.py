@@ -70,6 +70,12 @@ def _intervals(value: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(value))
 
 
+def _agents(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or len(set(value)) != len(value):
+        raise ValueError("expected at least one agent, each once")
+    return tuple(sorted(value))
+
+
 def _default(text: str, **more: Any) -> Any:
     """Give a field a default in the text form a user would write."""
     return Field(text, **more)
@@ -184,7 +190,9 @@ class Settings(BaseSettings):
     deployment: Name = "default"
     worker: Name = Field(default="worker", description="a folder and a name in the logs")
     topic_prefix: TopicPrefix = Field(default="", description="of a cluster, ends with a dot")
-    agents: Annotated[tuple[Literal["bars"], ...], BeforeValidator(_split)] = ("bars",)
+    agents: Annotated[
+        tuple[Literal["bars", "quotes"], ...], BeforeValidator(_split), AfterValidator(_agents)
+    ] = ("bars", "quotes")
     data_dir: Path = Path("data")
     broker: BrokerSettings = BrokerSettings()
     topics: TopicSettings = TopicSettings()

@@ -6,6 +6,7 @@ partitions and LogAppendTime; `app/admin.py` creates what is missing and checks 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,13 +49,30 @@ def ticks_topic(settings: Settings) -> str:
     return f"{settings.topic_prefix}ticks"
 
 
+def quotes_topic(settings: Settings) -> str:
+    """Name of the quotes' input topic; all deployments of a prefix share it."""
+    return f"{settings.topic_prefix}quotes"
+
+
+def source_topic(settings: Settings, agent: str) -> str:
+    """Name of the topic that an agent reads."""
+    return {"bars": ticks_topic, "quotes": quotes_topic}[agent](settings)
+
+
+def bars_topic(settings: Settings, agent: str) -> str:
+    """Name of the topic of an agent's closed bars: `DEPLOYMENT.bars`, `DEPLOYMENT.quotes.bars`."""
+    return output_topic(settings, "bars" if agent == "bars" else f"{agent}.bars")
+
+
 def output_topic(settings: Settings, output: str) -> str:
-    """Name of an output: `bars`, `bars.late`, `bars.dead`, `bars.forming`, `bars.changelog`."""
+    """Name of an output: `bars`, `quotes.bars`, and `AGENT.late`, `.dead`, `.forming`,
+    `.changelog`.
+    """
     return f"{settings.topic_prefix}{settings.deployment}.{output}"
 
 
 def topic_table(settings: Settings) -> tuple[TopicSpec, ...]:
-    """Every topic of this deployment, inputs first."""
+    """Every topic of this deployment's agents, inputs first."""
     chosen = settings.topics
     retention = chosen.retention // NANOSECONDS["ms"]
 
@@ -78,19 +96,30 @@ def topic_table(settings: Settings) -> tuple[TopicSpec, ...]:
         )
 
     ten_minutes = 10 * 60 * 1000
-    return (
-        spec(ticks_topic(settings), "trades and control records"),
-        spec(output_topic(settings, "bars"), "closed bars and their revisions"),
-        spec(output_topic(settings, "bars.late"), "trades beyond the correction horizon"),
-        spec(
-            output_topic(settings, "bars.dead"),
+    carried = {"bars": ("trades", "bars"), "quotes": ("quotes", "quote bars")}
+
+    def outputs(agent: str) -> Iterator[TopicSpec]:
+        records, bars = carried[agent]
+        yield spec(bars_topic(settings, agent), f"closed {bars} and their revisions")
+        yield spec(
+            output_topic(settings, f"{agent}.late"), f"{records} beyond the correction horizon"
+        )
+        yield spec(
+            output_topic(settings, f"{agent}.dead"),
             "bad records: raw bytes, reason and position in headers",
             headroom=DEAD_HEADROOM,
-        ),
-        spec(output_topic(settings, "bars.forming"), "forming bars", retention_ms=ten_minutes),
-        spec(
-            output_topic(settings, "bars.changelog"),
+        )
+        yield spec(
+            output_topic(settings, f"{agent}.forming"), f"forming {bars}", retention_ms=ten_minutes
+        )
+        yield spec(
+            output_topic(settings, f"{agent}.changelog"),
             "state rows and markers",
             cleanup="compact",
-        ),
-    )
+        )
+
+    inputs = [
+        spec(source_topic(settings, agent), f"{carried[agent][0]} and control records")
+        for agent in settings.agents
+    ]
+    return (*inputs, *(each for agent in settings.agents for each in outputs(agent)))

@@ -32,3 +32,19 @@ def forming_values(partition: BarsPartition, max_value_bytes: int) -> tuple[list
         encoder.encode(bars[begin : begin + per_value]) for begin in range(0, len(bars), per_value)
     ]
     return values, len(bars)
+
+
+def forming_of(partition: BarsPartition, symbol: str) -> list[bytes]:
+    """The newest open bar of each interval of a symbol as JSON, shortest interval first."""
+    code = partition.symbols.code_of(symbol)
+    if code is None:
+        return []
+    found: list[bytes] = []
+    for interval, windows in enumerate(partition.windows.open):
+        for start in sorted(windows, reverse=True):
+            partial = windows[start].get(code)
+            if partial is not None and partial.has_bar:
+                record = partition.publisher.record(interval, code, start, partial, is_final=False)
+                found.append(encoder.encode(record))
+                break
+    return found

@@ -42,6 +42,7 @@ class Symbols:
         self.names: list[str] = []
         self.faults: list[str | None] = []
         self.registered: list[bool] = []
+        self._codes: dict[str, int] = {}
         self.count = 0
         self._faulty: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._known: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
@@ -83,6 +84,13 @@ class Symbols:
             self._known_is_fresh = False
             self.count += 1
         return True
+
+    def code_of(self, name: str) -> int | None:
+        """The code of a registered symbol."""
+        for known in self.names[len(self._codes) :]:
+            self._codes[known] = len(self._codes)
+        code = self._codes.get(name)
+        return code if code is not None and self.registered[code] else None
 
     def restore(self, name: str) -> int:
         """Register a stored symbol."""

@@ -32,6 +32,8 @@ Symbol = Annotated[str, Field(pattern=SYMBOL_PATTERN)]
 #: No NUL: the engine joins names with it.
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00]+$")]
 Nanoseconds = Annotated[int, Field(ge=0, le=MAX_TIME, strict=True)]
+Price = Annotated[float, Field(ge=-MAX_PRICE, le=MAX_PRICE, strict=True)]
+Size = Annotated[float, Field(ge=0, le=MAX_SIZE, strict=True)]
 Conditions = Annotated[tuple[str, ...], Field(max_length=MAX_CONDITIONS), AfterValidator(_known)]
 
 
@@ -49,13 +51,32 @@ class Trade(Contract):
 
     type: Literal["trade"] = "trade"
     symbol: Symbol
-    price: Annotated[float, Field(ge=-MAX_PRICE, le=MAX_PRICE, strict=True)]
-    size: Annotated[float, Field(ge=0, le=MAX_SIZE, strict=True)]
+    price: Price
+    size: Size
     event_time: Nanoseconds
     trade_id: Text | None = None
     sequence: Nanoseconds | None = None
     venue: Text | None = None
     conditions: Conditions = ()
+    source: Text | None = None
+
+
+class Quote(Contract):
+    """One best bid and offer, both sides known (adapters merge one-sided updates).
+
+    A price of zero is a side without a quote; zero and crossed (bid above ask) quotes are
+    ignored and counted. Sizes are in the venue's units, zero where the feed has none.
+    """
+
+    type: Literal["quote"] = "quote"
+    symbol: Symbol
+    bid: Price
+    ask: Price
+    bid_size: Size = 0.0
+    ask_size: Size = 0.0
+    event_time: Nanoseconds
+    sequence: Nanoseconds | None = None
+    venue: Text | None = None
     source: Text | None = None
 
 
@@ -76,6 +97,29 @@ class Flush(Contract):
     """Control record: close every open window, move no watermark, end the historical mode."""
 
     type: Literal["flush"]
+
+
+class Correction(Contract):
+    """Control record: what the venue says later of a trade it has reported (cancel, correct).
+
+    The trade is named by its `trade_id`, or by (`original_event_time`, `original_sequence`) with
+    its venue, price and size. `event_time` is that of the correction. `new_price` and `new_size`
+    are given by `correct` alone.
+    """
+
+    type: Literal["correction"]
+    action: Literal["cancel", "correct"]
+    symbol: Symbol
+    event_time: Nanoseconds
+    venue: Text | None = None
+    trade_id: Text | None = None
+    original_event_time: Nanoseconds | None = None
+    original_sequence: Nanoseconds | None = None
+    original_price: Price | None = None
+    original_size: Size | None = None
+    new_price: Price | None = None
+    new_size: Size | None = None
+    source: Text | None = None
 
 
 class Bar(Contract):
@@ -99,4 +143,36 @@ class Bar(Contract):
     revision: Annotated[int, Field(ge=0)]
     is_final: bool
     filled: bool
+    sources: tuple[str, ...]
+
+
+class QuoteBar(Contract):
+    """One version of a quote bar over `[start, start + interval)`; the highest `revision` holds.
+
+    Bid, ask and mid each have open, high, low and close of their own; mid is (bid + ask) / 2 of
+    each quote, so its high is not the mean of the others' highs. `bid_size` and `ask_size` are
+    those of the closing quote, `spread` is the mean of ask - bid over the `quotes` taken.
+    """
+
+    symbol: Symbol
+    interval: str
+    start: int
+    bid_open: float
+    bid_high: float
+    bid_low: float
+    bid_close: float
+    ask_open: float
+    ask_high: float
+    ask_low: float
+    ask_close: float
+    mid_open: float
+    mid_high: float
+    mid_low: float
+    mid_close: float
+    bid_size: float
+    ask_size: float
+    spread: float
+    quotes: int
+    revision: Annotated[int, Field(ge=0)]
+    is_final: bool
     sources: tuple[str, ...]

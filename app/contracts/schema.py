@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from app.contracts.records import Bar, Clock, Contract, Flush, Historical, Trade
+from app.contracts.records import (
+    Bar,
+    Clock,
+    Contract,
+    Correction,
+    Flush,
+    Historical,
+    Quote,
+    QuoteBar,
+    Trade,
+)
 
 RECORDS: Final[dict[str, type[Contract]]] = {
     "trade": Trade,
+    "quote": Quote,
     "clock": Clock,
     "historical": Historical,
     "flush": Flush,
+    "correction": Correction,
     "bar": Bar,
+    "quote_bar": QuoteBar,
 }
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """One JSON Schema (draft 2020-12) a record: trade, clock, historical, flush, bar.
+    """One JSON Schema (draft 2020-12) a record, by its name in `RECORDS`.
 
     They state types, bounds and the symbol's alphabet; that conditions are of our vocabulary,
     and what needs several fields or the partition's state, is app/README.md's (*Parse*).

@@ -25,6 +25,9 @@ Condition: Any = Literal[CONDITIONS]
 ConditionNames = Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MAX_CONDITIONS)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME)]
+Price = Annotated[float, msgspec.Meta(ge=-MAX_PRICE, le=MAX_PRICE)]
+Size = Annotated[float, msgspec.Meta(ge=0, le=MAX_SIZE)]
+Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 
 
 class TradeRecord(
@@ -32,9 +35,9 @@ class TradeRecord(
 ):
     """A `Trade` as decoded; a record without `type` is a trade."""
 
-    symbol: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
-    price: Annotated[float, msgspec.Meta(ge=-MAX_PRICE, le=MAX_PRICE)]
-    size: Annotated[float, msgspec.Meta(ge=0, le=MAX_SIZE)]
+    symbol: Symbol
+    price: Price
+    size: Size
     event_time: Nanoseconds
     trade_id: Text | None = None
     sequence: Nanoseconds | None = None
@@ -48,14 +51,30 @@ class AnyConditionRecord(
 ):
     """A `TradeRecord` but for its conditions, to tell an unknown one from other faults."""
 
-    symbol: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
-    price: Annotated[float, msgspec.Meta(ge=-MAX_PRICE, le=MAX_PRICE)]
-    size: Annotated[float, msgspec.Meta(ge=0, le=MAX_SIZE)]
+    symbol: Symbol
+    price: Price
+    size: Size
     event_time: Nanoseconds
     trade_id: Text | None = None
     sequence: Nanoseconds | None = None
     venue: Text | None = None
     conditions: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_CONDITIONS)] = ()
+    source: Text | None = None
+
+
+class QuoteRecord(
+    msgspec.Struct, tag_field="type", tag="quote", forbid_unknown_fields=True, gc=False
+):
+    """A `Quote` as decoded; on the topic `quotes` a record without `type` is a quote."""
+
+    symbol: Symbol
+    bid: Price
+    ask: Price
+    event_time: Nanoseconds
+    bid_size: Size = 0.0
+    ask_size: Size = 0.0
+    sequence: Nanoseconds | None = None
+    venue: Text | None = None
     source: Text | None = None
 
 
@@ -79,6 +98,25 @@ class FlushRecord(
     """A `Flush` as decoded."""
 
 
+class CorrectionRecord(
+    msgspec.Struct, tag_field="type", tag="correction", forbid_unknown_fields=True, gc=False
+):
+    """A `Correction` as decoded."""
+
+    action: Literal["cancel", "correct"]
+    symbol: Symbol
+    event_time: Nanoseconds
+    venue: Text | None = None
+    trade_id: Text | None = None
+    original_event_time: Nanoseconds | None = None
+    original_sequence: Nanoseconds | None = None
+    original_price: Price | None = None
+    original_size: Size | None = None
+    new_price: Price | None = None
+    new_size: Size | None = None
+    source: Text | None = None
+
+
 class BarRecord(msgspec.Struct, gc=False):
     """A `Bar` as encoded; the field order is part of the bytes."""
 
@@ -98,12 +136,41 @@ class BarRecord(msgspec.Struct, gc=False):
     sources: tuple[str, ...]
 
 
-ControlRecord = ClockRecord | HistoricalRecord | FlushRecord
+class QuoteBarRecord(msgspec.Struct, gc=False):
+    """A `QuoteBar` as encoded; the field order is part of the bytes."""
+
+    symbol: str
+    interval: str
+    start: int
+    bid_open: float
+    bid_high: float
+    bid_low: float
+    bid_close: float
+    ask_open: float
+    ask_high: float
+    ask_low: float
+    ask_close: float
+    mid_open: float
+    mid_high: float
+    mid_low: float
+    mid_close: float
+    bid_size: float
+    ask_size: float
+    spread: float
+    quotes: int
+    revision: int
+    is_final: bool
+    sources: tuple[str, ...]
+
+
+ControlRecord = ClockRecord | HistoricalRecord | FlushRecord | CorrectionRecord
 TickRecord = TradeRecord | ControlRecord
 
 trade_decoder = msgspec.json.Decoder(TradeRecord)
 any_condition_decoder = msgspec.json.Decoder(AnyConditionRecord)
 #: A control record always carries `type`; a trade without one is the trade decoder's.
 control_decoder = msgspec.json.Decoder(ControlRecord)
+quote_decoder = msgspec.json.Decoder(QuoteRecord)
+quote_bar_decoder = msgspec.json.Decoder(QuoteBarRecord)
 bar_decoder = msgspec.json.Decoder(BarRecord)
 encoder = msgspec.json.Encoder()

@@ -1,4 +1,4 @@
-"""Trades as columns: what readers give, and what is merged, delayed and encoded.
+"""Trades and quotes as columns: what readers give, and what is merged, delayed and encoded.
 
 Repeated texts are numbers into a `Vocabulary` that all files of a replay share; it grows with
 the distinct values (symbols; venue, conditions and source together), never with the records.
@@ -7,8 +7,8 @@ the distinct values (symbols; venue, conditions and source together), never with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +56,8 @@ class TradeColumns:
 
     `event_time` and `sequence` are int64 (ns since the epoch; ordering number), `price` and
     `size` float64, `symbol` and `origin` int32 numbers of the vocabulary; `trade_id` holds str
-    or None, and is None as a whole where no record has one.
+    or None, and is None as a whole where no record has one. `value` likewise holds bytes that
+    are sent as they are instead of the row's own JSON (control records, unreadable lines).
     """
 
     symbol: npt.NDArray[np.int32]
@@ -66,6 +67,7 @@ class TradeColumns:
     sequence: npt.NDArray[np.int64]
     origin: npt.NDArray[np.int32]
     trade_id: npt.NDArray[np.object_] | None = None
+    value: npt.NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.event_time)
@@ -80,30 +82,66 @@ class TradeColumns:
             self.sequence[rows],
             self.origin[rows],
             None if self.trade_id is None else self.trade_id[rows],
+            None if self.value is None else self.value[rows],
         )
 
 
-def concatenate(parts: Sequence[TradeColumns]) -> TradeColumns:
-    """One after the other; `parts` has at least one."""
+@dataclass(frozen=True, slots=True)
+class QuoteColumns:
+    """Quotes, one entry each in every column; the columns as in `TradeColumns`."""
+
+    symbol: npt.NDArray[np.int32]
+    bid: npt.NDArray[np.float64]
+    ask: npt.NDArray[np.float64]
+    bid_size: npt.NDArray[np.float64]
+    ask_size: npt.NDArray[np.float64]
+    event_time: npt.NDArray[np.int64]
+    sequence: npt.NDArray[np.int64]
+    origin: npt.NDArray[np.int32]
+    value: npt.NDArray[np.object_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.event_time)
+
+    def take(self, rows: npt.NDArray[np.int64] | slice) -> QuoteColumns:
+        """These rows, in this order; a slice shares memory with this one."""
+        return QuoteColumns(
+            self.symbol[rows],
+            self.bid[rows],
+            self.ask[rows],
+            self.bid_size[rows],
+            self.ask_size[rows],
+            self.event_time[rows],
+            self.sequence[rows],
+            self.origin[rows],
+            None if self.value is None else self.value[rows],
+        )
+
+
+#: What a reader gives and a replay sends: trades or quotes.
+TickColumns = TradeColumns | QuoteColumns
+Ticks = TypeVar("Ticks", TradeColumns, QuoteColumns)
+
+
+def concatenate(parts: Sequence[Ticks]) -> Ticks:
+    """One after the other; `parts` has at least one, all of the same kind."""
     if len(parts) == 1:
         return parts[0]
-    identifiers: npt.NDArray[np.object_] | None = None
-    if any(part.trade_id is not None for part in parts):
-        identifiers = np.concatenate(
-            [
-                np.full(len(part), None, dtype=object) if part.trade_id is None else part.trade_id
-                for part in parts
-            ]
+    joined: list[Any] = []
+    for field_ in fields(parts[0]):
+        columns = [getattr(part, field_.name) for part in parts]
+        if all(column is None for column in columns):
+            joined.append(None)
+            continue
+        joined.append(
+            np.concatenate(
+                [
+                    np.full(len(part), None, dtype=object) if column is None else column
+                    for part, column in zip(parts, columns, strict=True)
+                ]
+            )
         )
-    return TradeColumns(
-        np.concatenate([part.symbol for part in parts]),
-        np.concatenate([part.price for part in parts]),
-        np.concatenate([part.size for part in parts]),
-        np.concatenate([part.event_time for part in parts]),
-        np.concatenate([part.sequence for part in parts]),
-        np.concatenate([part.origin for part in parts]),
-        identifiers,
-    )
+    return type(parts[0])(*joined)
 
 
 def columns_of(trades: Sequence[TradeRecord], vocabulary: Vocabulary) -> TradeColumns:

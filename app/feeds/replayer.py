@@ -20,7 +20,7 @@ import numpy as np
 from app.contracts.wire import FlushRecord, HistoricalRecord, encoder
 from app.feeds.columns import TradeColumns
 from app.feeds.corrupt import Corrupter, Limits, Value
-from app.feeds.encode import TradeEncoder
+from app.feeds.encode import TickEncoder
 from app.feeds.errors import FeedError
 from app.feeds.files import Skipped
 from app.feeds.mangle import Delays, delayed
@@ -147,7 +147,7 @@ class _Run:
         self.trades = 0
         self.corrupt = 0
         self._sender = sender
-        self._encoder = TradeEncoder(source.vocabulary, sender.partitions)
+        self._encoder = TickEncoder(source.vocabulary, sender.partitions)
         self._corrupter = corrupter
 
     async def send(self, chunks: Iterator[TradeColumns], rate: float | None) -> AsyncIterator[int]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.contracts.wire import TradeRecord
 from app.feeds.columns import Vocabulary, columns_of
-from app.feeds.encode import TradeEncoder
+from app.feeds.encode import TickEncoder
 from app.feeds.producer import TickSender
 from app.settings import Settings
 
@@ -76,7 +76,7 @@ async def simulate(
     market = RandomWalk(symbols, seed)
     vocabulary = Vocabulary()
     async with TickSender(settings) as sender:
-        encoder = TradeEncoder(vocabulary, sender.partitions)
+        encoder = TickEncoder(vocabulary, sender.partitions)
         started = previous = clock()
         sent = 0
         while True:

@@ -60,6 +60,9 @@ class State(Protocol):
     def forming(self) -> tuple[list[bytes], int]:
         """Values to publish outside the checkpoint, and how many bars are in them."""
 
+    def forming_of(self, symbol: str) -> list[bytes]:
+        """The newest open bar of each interval of a symbol, as JSON; none of an unknown one."""
+
 
 class Stage(Protocol):
     """One agent's part of a deployment."""

@@ -87,6 +87,7 @@ class Bench:
             topics={"partitions": self.chosen.partitions},  # type: ignore[arg-type]
             topic_prefix=f"{self._name}{suffix}.",
             deployment=deployment,
+            agents=("bars",),
         )
 
     def prepare(self, ticks: Ticks) -> None:

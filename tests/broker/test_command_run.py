@@ -156,6 +156,7 @@ class Deployment:
     def settings(self, **bars: Any) -> Settings:
         return Settings(
             deployment="d",
+            agents=("bars",),
             topic_prefix=self.own["CANDLEWICK_TOPIC_PREFIX"],
             broker={"url": self.own["CANDLEWICK_BROKER__URL"]},
             bars=bars,

@@ -64,6 +64,7 @@ def worker_settings(
             "heartbeat_interval": "300ms",
             "transaction_timeout": "3s",
         },
+        "agents": ("bars",),
         "topics": {"partitions": 2},
         "web": {"port": 0},
     }

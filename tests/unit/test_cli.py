@@ -125,7 +125,8 @@ def test_topics_are_printed_as_a_table_and_as_json() -> None:
     assert "p.ticks" in table
     assert "p.default.bars.changelog" in table
     names = [spec["name"] for spec in json.loads(call("topics", "--json").output)]
-    assert names[:2] == ["ticks", "default.bars"]
+    assert names[:3] == ["ticks", "quotes", "default.bars"]
+    assert "default.quotes.bars" in names
 
 
 def test_schemas_are_json_schemas() -> None:

@@ -230,7 +230,16 @@ def test_the_twins_have_the_same_fields_in_the_same_order() -> None:
 
 def test_schemas_are_given_for_every_record() -> None:
     schemas = json_schemas()
-    assert list(schemas) == ["trade", "clock", "historical", "flush", "bar"]
+    assert list(schemas) == [
+        "trade",
+        "quote",
+        "clock",
+        "historical",
+        "flush",
+        "correction",
+        "bar",
+        "quote_bar",
+    ]
     trade = schemas["trade"]
     assert trade["required"] == ["symbol", "price", "size", "event_time"]
     assert trade["additionalProperties"] is False

@@ -12,7 +12,7 @@ from app.connection import BrokerUnreachableError
 from app.contracts.records import MAX_NOTIONAL, MAX_PRICE, MAX_SIZE, MAX_TIME, Trade
 from app.contracts.wire import TradeRecord, trade_decoder
 from app.feeds.columns import Vocabulary, columns_of
-from app.feeds.encode import TradeEncoder
+from app.feeds.encode import TickEncoder
 from app.feeds.partitioning import partition_of
 from app.feeds.producer import TickSender
 from app.feeds.simulator import RandomWalk
@@ -39,7 +39,7 @@ trades = st.builds(
 @settings(deadline=None)
 def test_what_is_written_is_read_back_exactly(chunks: list[list[TradeRecord]]) -> None:
     vocabulary = Vocabulary()
-    encoder = TradeEncoder(vocabulary, 16)
+    encoder = TickEncoder(vocabulary, 16)
     for chunk in chunks:
         columns = columns_of(chunk, vocabulary)
         values = encoder.encode(columns)
@@ -52,7 +52,7 @@ def test_what_is_written_is_read_back_exactly(chunks: list[list[TradeRecord]]) -
 def test_values_are_of_the_published_contract_and_leave_out_what_is_absent() -> None:
     vocabulary = Vocabulary()
     columns = columns_of([TradeRecord("SPY", 167.41, 100.0, T0, venue="P")], vocabulary)
-    (value,) = TradeEncoder(vocabulary, 4).encode(columns)
+    (value,) = TickEncoder(vocabulary, 4).encode(columns)
     assert value == (
         b'{"symbol":"SPY","price":167.41,"size":100,"event_time":1381152600000000000,'
         b'"sequence":0,"venue":"P"}'

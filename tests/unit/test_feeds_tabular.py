@@ -8,7 +8,7 @@ import pytest
 
 from app.contracts.wire import trade_decoder
 from app.feeds.columns import Origin, TradeColumns, Vocabulary, concatenate
-from app.feeds.encode import TradeEncoder
+from app.feeds.encode import TickEncoder
 from app.feeds.errors import FeedError
 from app.feeds.tabular import CsvFile, ParquetFile, open_csv, open_parquet
 
@@ -221,7 +221,7 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
 def test_what_is_read_is_what_is_sent(tmp_path: Path) -> None:
     """From a CSV through the encoder to what the engine decodes."""
     columns, vocabulary = read(csv(tmp_path, HEADER + ROWS))
-    values = TradeEncoder(vocabulary, 4).encode(columns)
+    values = TickEncoder(vocabulary, 4).encode(columns)
     trades = [trade_decoder.decode(value) for value in values]
     assert [(t.symbol, t.price, t.size, t.event_time) for t in trades] == [
         ("SPY", 167.41, 100.0, T0),

@@ -145,7 +145,7 @@ def test_a_secret_is_text_for_a_worker_only() -> None:
 def test_names_of_a_deployment_never_meet_those_of_another() -> None:
     one = load_settings(deployment="a", topic_prefix="p.")
     other = load_settings(deployment="a-bars", topic_prefix="p.")
-    assert group_id(one) == "p.a.bars"
+    assert group_id(one) == "p.a.bars-quotes"
     assert group_id(one) != group_id(other)
     assert transactional_id(one, "bars", 3) == "p.a.bars.3"
     assert deployment_folder(one) != deployment_folder(other)
