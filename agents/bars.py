@@ -7,173 +7,27 @@ each checkpoint, `bars.forming` beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from agents.windowed import WindowedStage, add_table, batch_topic
 from app.assembly import CandlewickApp
-from app.contracts.batch import RecordBatch
-from app.contracts.outputs import Taken
-from app.exits import RefusalError
 from app.settings import Settings
-from app.streaming.protocols import Progress, Reader
-from app.streaming.tables import StateTable
-from app.streaming.transport import BatchSchema
-from app.topics import output_topic, ticks_topic
-from tables.bars import NO_MAXIMUM, BarsPartition
-from tables.configuration import BarsConfiguration
-from tables.forming import forming_of, forming_values
-from tables.policies import policy_of
-from tables.rows import SYMBOL_PREFIX
-from tables.snapshot import LOADED_PREFIXES, StateRefusedError, load, take
+from tables.bars import BarsPartition
 from tables.views import symbol_view
 
 AGENT = "bars"
-#: Batches waiting for the agent; each is up to a fetch of a partition.
-QUEUED_BATCHES = 8
 
 
-def bars_configuration(settings: Settings) -> BarsConfiguration:
-    """The settings that the bars depend on, as plain values."""
-    bars = settings.bars
-    hours, minutes = bars.session_end.split(":")
-    return BarsConfiguration(
-        intervals=bars.intervals,
-        grace=bars.grace,
-        correction_horizon=bars.correction_horizon,
-        policy=policy_of(bars.policy),
-        partitions=settings.topics.partitions,
-        results_hash=settings.results_hash,
-        session_end=(int(hours) * 60 + int(minutes)) * 60_000_000_000,
-        session_timezone=bars.session_timezone,
-        fill_forward=bars.fill_forward,
-        fill_forward_limit=bars.fill_forward_limit,
-        earliest_event_time=bars.earliest_event_time,
-        clock_ahead=bars.clock_ahead,
-        max_ahead=bars.max_ahead,
-        max_symbols=bars.max_symbols,
-        max_value_bytes=settings.topics.max_message_bytes // 2,
-    )
-
-
-class BarsState:
-    """A `BarsPartition` as the engine wants it."""
-
-    def __init__(self, partition: BarsPartition, max_value_bytes: int) -> None:
-        self._partition = partition
-        self._max_value_bytes = max_value_bytes
-
-    @property
-    def next(self) -> int | None:
-        """Next source offset."""
-        return self._partition.next
-
-    def begin(self, position: int) -> None:
-        """Set the first source offset of a new deployment."""
-        self._partition.next = position
-
-    def apply(self, batch: RecordBatch) -> None:
-        """Take a batch."""
-        self._partition.apply(batch)
-
-    def take(self, topic_id: str) -> Taken:
-        """Freeze a checkpoint."""
-        return take(self._partition, topic_id)
-
-    def stored(self) -> None:
-        """The rows last taken are in the store."""
-        self._partition.windows.stored()
-
-    @property
-    def pending_outputs(self) -> int:
-        """Outputs that no checkpoint has taken."""
-        return sum(map(len, self._partition.publisher.outputs.values()))
-
-    @property
-    def pending_bytes(self) -> int:
-        """About how many bytes they have."""
-        return self._partition.publisher.pending_bytes
-
-    @property
-    def progress(self) -> Progress:
-        """For metrics."""
-        partition = self._partition
-        started = partition.maximum != NO_MAXIMUM
-        return Progress(
-            partition.maximum if started else None,
-            partition.watermark if started else None,
-            dict(partition.counts),
-            dict(partition.publisher.dead_reasons),
-            len(partition.publisher.states),
-        )
-
-    def clock_due(self, idle: int) -> int | None:
-        """The data's clock, once it has passed the end of an open window."""
-        partition = self._partition
-        first_end = partition.windows.first_end()
-        if first_end is None or partition.historical or partition.maximum == NO_MAXIMUM:
-            return None
-        clock = partition.maximum + idle
-        return clock if clock >= first_end + partition.configuration.grace else None
-
-    def forming(self) -> tuple[list[bytes], int]:
-        """Changed forming bars since the last call."""
-        return forming_values(self._partition, self._max_value_bytes)
-
-    def forming_of(self, symbol: str) -> list[bytes]:
-        """The newest open bar of each interval of a symbol."""
-        return forming_of(self._partition, symbol)
-
-
-class BarsStage:
+def make_stage(settings: Settings) -> WindowedStage:
     """The bars agent's part of a deployment."""
-
-    agent = AGENT
-    loaded_prefixes = LOADED_PREFIXES
-
-    def __init__(self, settings: Settings) -> None:
-        self.configuration = bars_configuration(settings)
-        self.source = ticks_topic(settings)
-        self.changelog = output_topic(settings, "bars.changelog")
-        self.forming_topic = output_topic(settings, "bars.forming")
-        self.outputs = {
-            "bars": output_topic(settings, "bars"),
-            "late": output_topic(settings, "bars.late"),
-            "dead": output_topic(settings, "bars.dead"),
-        }
-
-    def load(
-        self, partition: int, topic_id: str, read: Reader, rows: Iterable[tuple[bytes, bytes]]
-    ) -> BarsState:
-        """Build a partition's state from its store.
-
-        Raises:
-            RefusalError: it belongs to other settings or another source topic.
-        """
-        try:
-            state = load(self.configuration, partition, topic_id, read, rows)
-        except StateRefusedError as error:
-            raise RefusalError(str(error)) from error
-        return BarsState(state, self.configuration.max_value_bytes)
+    return WindowedStage(settings, AGENT, BarsPartition)
 
 
-def register(app: CandlewickApp, stage: BarsStage) -> None:
+def register(app: CandlewickApp, stage: WindowedStage) -> None:
     """Declare the agent and its table; called once, before the worker starts."""
-    app.tables.add(
-        StateTable(
-            app,
-            engine=app.engine,
-            source=stage.source,
-            changelog=stage.changelog,
-            prefix=SYMBOL_PREFIX,
-            row_view=symbol_view,
-            name=AGENT,
-            help="Open windows of each symbol",
-            partitions=stage.configuration.partitions,
-        )
-    )
-    topic = app.topic(stage.source, schema=BatchSchema(), acks=False, maxsize=QUEUED_BATCHES)
+    add_table(app, stage, symbol_view, "Open windows of each symbol")
 
-    @app.agent(topic, name=AGENT, concurrency=1)
+    @app.agent(batch_topic(app, stage), name=AGENT, concurrency=1)
     async def bars(stream: Any) -> None:
         async for batch in stream:
             await app.engine.handle(batch)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from agents import bars
+from agents import bars, quotes
 from app.assembly import make_app
 from app.observe.logs import faust_logging
 from app.settings import load_settings
 
+AGENTS = {"bars": bars, "quotes": quotes}
+
 settings = load_settings()
-stage = bars.BarsStage(settings)
-app = make_app(settings, [stage], **faust_logging(settings))
-bars.register(app, stage)
+stages = {name: AGENTS[name].make_stage(settings) for name in settings.agents}
+app = make_app(settings, list(stages.values()), **faust_logging(settings))
+for name, stage in stages.items():
+    AGENTS[name].register(app, stage)

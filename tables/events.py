@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple
 
-from tables.partial import Partial
+from tables.aggregate import Held
 
 REVISE, CLOSE = 0, 1
 
@@ -13,7 +13,7 @@ REVISE, CLOSE = 0, 1
 Causes = Callable[[list[int]], list[int]]
 
 
-class Event(NamedTuple):
+class Event(NamedTuple, Generic[Held]):
     """A revision or the close of a window, caused by the record at position `cause`.
 
     The first five fields are the order in which events happen. `partial` is None for an empty
@@ -28,10 +28,10 @@ class Event(NamedTuple):
     interval: int
     symbol: int
     start: int
-    partial: Partial | None
+    partial: Held | None
     amendment: bool
 
 
-def event_order(event: Event) -> tuple[int, int, int, int, str]:
+def event_order(event: Event[Any]) -> tuple[int, int, int, int, str]:
     """By cause, revisions before closes, then end, interval length, symbol."""
     return event[:5]

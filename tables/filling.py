@@ -11,16 +11,17 @@ import heapq
 from collections.abc import Iterable
 
 from tables.events import CLOSE, Causes, Event, event_order
+from tables.partial import Partial
 from tables.publishing import Publisher
 from tables.symbols import Symbols
 
-_Entry = tuple[tuple[int, int, int, int, str], int, int, Event]
+_Entry = tuple[tuple[int, int, int, int, str], int, int, Event[Partial]]
 
 
 def run_filling(
     publisher: Publisher,
     symbols: Symbols,
-    events: list[Event],
+    events: list[Event[Partial]],
     watermark: int,
     causes: Causes,
 ) -> None:
@@ -56,7 +57,7 @@ def _fills(
     watermark: int,
     causes: Causes,
     cause: int,
-) -> list[Event]:
+) -> list[Event[Partial]]:
     """Closes of the empty windows after the newest bars, not before `cause`."""
     windows: list[tuple[int, int, int, int]] = []
     lengths = publisher.lengths

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from app.contracts.wire import BarRecord, encoder
-from tables.bars import BarsPartition
+from typing import Any
+
+from app.contracts.wire import BarRecord, QuoteBarRecord, encoder
+from tables.partition import WindowedPartition
 
 #: Bytes of one bar as JSON, on the safe side.
-BAR_BYTES = 512
+BAR_BYTES = 768
 
 
-def forming_values(partition: BarsPartition, max_value_bytes: int) -> tuple[list[bytes], int]:
+def forming_values(
+    partition: WindowedPartition[Any, Any], max_value_bytes: int
+) -> tuple[list[bytes], int]:
     """JSON arrays of forming bars changed since the last call, and how many bars they hold.
 
     One array a partition, cut where it would pass `max_value_bytes`.
     """
     touched, partition.touched = partition.touched, set()
-    bars: list[BarRecord] = []
+    bars: list[BarRecord | QuoteBarRecord] = []
     for interval, windows in enumerate(partition.windows.open):
         done: set[int] = set()
         for start in sorted(windows, reverse=True):
@@ -34,7 +38,7 @@ def forming_values(partition: BarsPartition, max_value_bytes: int) -> tuple[list
     return values, len(bars)
 
 
-def forming_of(partition: BarsPartition, symbol: str) -> list[bytes]:
+def forming_of(partition: WindowedPartition[Any, Any], symbol: str) -> list[bytes]:
     """The newest open bar of each interval of a symbol as JSON, shortest interval first."""
     code = partition.symbols.code_of(symbol)
     if code is None:

@@ -8,6 +8,7 @@ shorter one rolls up the shorter one's groups, which is exact because the aggreg
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,16 @@ _NONE = np.iinfo(np.int64).max
 _EVERY_FLAG = EXTREMES | LAST | VOLUME
 
 
-def sort_order(columns: Columns) -> npt.NDArray[np.intp]:
+class Ordered(Protocol):
+    """What records are sorted by."""
+
+    symbol: npt.NDArray[np.int32]
+    time: Int64Array
+    sequence: Int64Array
+    offset: Int64Array
+
+
+def sort_order(columns: Ordered) -> npt.NDArray[np.intp]:
     """Indexes that sort by (symbol, time, sequence, offset), shape (n,).
 
     In log order the offsets rise; where the times rise too (and sequences within equal times),
@@ -60,7 +70,7 @@ class Groups:
 def group(trades: Columns, flags: npt.NDArray[np.int8], length: int) -> Groups:
     """Aggregate sorted trades, at least one, by symbol and window of `length` ns."""
     window = trades.time // length
-    starts = _runs(trades.symbol, window)
+    starts = runs(trades.symbol, window)
     size = to_limbs(trades.size)
     notional = to_limbs(trades.price * trades.size)
     every = bool((flags == _EVERY_FLAG).all())
@@ -68,14 +78,14 @@ def group(trades: Columns, flags: npt.NDArray[np.int8], length: int) -> Groups:
     if every:
         ones = np.ones(len(window), dtype=np.int64)
         ends = np.append(starts[1:], len(window)) - 1
-        volume = priced = _add(size, starts)
+        volume = priced = add_limbs(size, starts)
         return Groups(
             trades.symbol[starts],
             window[starts] * length,
             np.add.reduceat(ones, starts),
             volume,
             priced,
-            _add(notional, starts),
+            add_limbs(notional, starts),
             np.maximum.reduceat(trades.price, starts),
             np.minimum.reduceat(trades.price, starts),
             starts.astype(np.int64),
@@ -89,9 +99,9 @@ def group(trades: Columns, flags: npt.NDArray[np.int8], length: int) -> Groups:
         trades.symbol[starts],
         window[starts] * length,
         np.add.reduceat(volume_flag.astype(np.int64), starts),
-        _add((size[0] * volume_flag, size[1] * volume_flag), starts),
-        _add((size[0] * extremes, size[1] * extremes), starts),
-        _add((notional[0] * extremes, notional[1] * extremes), starts),
+        add_limbs((size[0] * volume_flag, size[1] * volume_flag), starts),
+        add_limbs((size[0] * extremes, size[1] * extremes), starts),
+        add_limbs((notional[0] * extremes, notional[1] * extremes), starts),
         np.maximum.reduceat(np.where(extremes, trades.price, -INFINITY), starts),
         np.minimum.reduceat(np.where(extremes, trades.price, INFINITY), starts),
         np.minimum.reduceat(np.where(last, position, _NONE), starts),
@@ -103,14 +113,14 @@ def group(trades: Columns, flags: npt.NDArray[np.int8], length: int) -> Groups:
 def roll_up(groups: Groups, length: int) -> Groups:
     """Aggregate groups into windows of `length`, a multiple of theirs."""
     window = groups.start // length
-    starts = _runs(groups.symbol, window)
+    starts = runs(groups.symbol, window)
     return Groups(
         groups.symbol[starts],
         window[starts] * length,
         np.add.reduceat(groups.trades, starts),
-        _add(groups.volume, starts),
-        _add(groups.priced, starts),
-        _add(groups.notional, starts),
+        add_limbs(groups.volume, starts),
+        add_limbs(groups.priced, starts),
+        add_limbs(groups.notional, starts),
         np.maximum.reduceat(groups.high, starts),
         np.minimum.reduceat(groups.low, starts),
         np.minimum.reduceat(groups.first, starts),
@@ -119,7 +129,8 @@ def roll_up(groups: Groups, length: int) -> Groups:
     )
 
 
-def _runs(symbol: npt.NDArray[np.int32], window: Int64Array) -> npt.NDArray[np.intp]:
+def runs(symbol: npt.NDArray[np.int32], window: Int64Array) -> npt.NDArray[np.intp]:
+    """Where each run of one symbol and window begins, in sorted records."""
     change = np.empty(len(window), dtype=np.bool_)
     change[0] = True
     np.not_equal(window[1:], window[:-1], out=change[1:])
@@ -127,9 +138,10 @@ def _runs(symbol: npt.NDArray[np.int32], window: Int64Array) -> npt.NDArray[np.i
     return np.flatnonzero(change)
 
 
-def _add(
+def add_limbs(
     limbs: tuple[Int64Array, Int64Array], starts: npt.NDArray[np.intp]
 ) -> tuple[Int64Array, Int64Array]:
+    """Sums of each run."""
     return np.add.reduceat(limbs[0], starts), np.add.reduceat(limbs[1], starts)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,29 @@ import numpy.typing as npt
 from app.contracts.batch import RecordBatch
 from app.contracts.records import MAX_NOTIONAL
 from app.contracts.wire import ControlRecord
-from tables.columns import Columns
+from tables.columns import Columns, Int64Array
 from tables.configuration import BarsConfiguration
 from tables.parsing import Parsed, Parser
 from tables.symbols import Conditions, Sources, Symbols
 
 Dead = list[tuple[int, str]]
+
+
+class Positioned(Protocol):
+    """Columns of trades or quotes, as far as they are judged alike."""
+
+    position: Int64Array
+    append_time: Int64Array
+    time: Int64Array
+    symbol: npt.NDArray[np.int32]
+    source: Int64Array
+
+    def __len__(self) -> int: ...
+
+    def take(self, chosen: Int64Array | npt.NDArray[np.bool_]) -> Self: ...
+
+
+Records = TypeVar("Records", bound=Positioned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +66,9 @@ class Intake:
         """Split a batch into steps in log order and its dead (position, reason) in log order."""
         parsed = self._parser.parse(batch.values)
         columns = self._columns(batch, parsed)
-        steps = list(self._steps(batch, parsed, columns))
+        steps = list(split(columns, parsed.controls, batch))
         parsed.dead.sort()
         return steps, parsed.dead
-
-    def _steps(
-        self, batch: RecordBatch, parsed: Parsed, columns: Columns
-    ) -> Iterator[Columns | Control]:
-        done = 0
-        for position, record in parsed.controls:
-            upto = int(np.searchsorted(columns.position, position))
-            if upto > done:
-                yield columns.take(np.arange(done, upto))
-            done = upto
-            yield Control(position, int(batch.append_times[position]), record)
-        if done < len(columns):
-            yield columns if done == 0 else columns.take(np.arange(done, len(columns)))
 
     def _columns(self, batch: RecordBatch, parsed: Parsed) -> Columns:
         columns = Columns(
@@ -82,60 +87,85 @@ class Intake:
         if not parsed.good.all():
             columns = columns.take(parsed.good.astype(np.bool_))
         if len(columns):
-            good = self._judge(columns, parsed.dead)
+            large = np.abs(columns.price * columns.size) > MAX_NOTIONAL
+            good = judge(columns, self._configuration, self._symbols, parsed.dead, large)
             if good is not None:
                 columns = columns.take(good)
         if len(columns):
-            keep = self._register(columns, parsed.dead)
+            keep = register(columns, self._symbols, self._sources, parsed.dead)
             if keep is not None:
                 columns = columns.take(keep)
             columns.source = self._sources.bits(columns.source)
         return columns
 
-    def _judge(self, columns: Columns, dead: Dead) -> npt.NDArray[np.bool_] | None:
-        """Mask of the good trades, or None where all are; the others become dead."""
-        configuration = self._configuration
-        early = columns.time < configuration.earliest_event_time
-        late = columns.time > columns.append_time + configuration.max_ahead
-        large = np.abs(columns.price * columns.size) > MAX_NOTIONAL
-        faulty = self._symbols.faulty(columns.symbol)
-        bad = early | late | large | faulty
-        if not bad.any():
-            return None
-        for index in np.flatnonzero(bad).tolist():
-            fault = self._symbols.faults[int(columns.symbol[index])]
-            if fault == "bad_symbol":
-                reason = fault
-            elif early[index]:
-                reason = "event_time_too_early"
-            elif late[index]:
-                reason = "event_time_too_late"
-            elif large[index]:
-                reason = "notional_too_large"
-            else:
-                reason = str(fault)
-            dead.append((int(columns.position[index]), reason))
-        return ~bad
 
-    def _register(self, columns: Columns, dead: Dead) -> npt.NDArray[np.bool_] | None:
-        """Make every symbol and source of the good trades known, in log order.
+def split(
+    columns: Records, controls: list[tuple[int, ControlRecord]], batch: RecordBatch
+) -> Iterator[Records | Control]:
+    """Columns and controls in log order."""
+    done = 0
+    for position, record in controls:
+        upto = int(np.searchsorted(columns.position, position))
+        if upto > done:
+            yield columns.take(np.arange(done, upto))
+        done = upto
+        yield Control(position, int(batch.append_times[position]), record)
+    if done < len(columns):
+        yield columns if done == 0 else columns.take(np.arange(done, len(columns)))
 
-        The mask of those that fit, or None where all do; the others become dead.
-        """
-        symbols, sources = self._symbols, self._sources
-        if symbols.all_registered(columns.symbol) and (sources.bits(columns.source) >= 0).all():
-            return None
-        keep = np.ones(len(columns), dtype=np.bool_)
-        for index, (symbol, source) in enumerate(
-            zip(columns.symbol.tolist(), columns.source.tolist(), strict=True)
-        ):
-            if not symbols.registered[symbol] and symbols.count >= symbols.limit:
-                reason = "too_many_symbols"
-            elif not sources.add(source):
-                reason = "too_many_sources"
-            else:
-                symbols.register(symbol)
-                continue
-            keep[index] = False
-            dead.append((int(columns.position[index]), reason))
-        return None if keep.all() else keep
+
+def judge(
+    columns: Positioned,
+    configuration: BarsConfiguration,
+    symbols: Symbols,
+    dead: Dead,
+    large: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.bool_] | None:
+    """Mask of the good records, or None where all are; the others become dead."""
+    early = columns.time < configuration.earliest_event_time
+    late = columns.time > columns.append_time + configuration.max_ahead
+    faulty = symbols.faulty(columns.symbol)
+    bad = early | late | faulty
+    if large is not None:
+        bad |= large
+    if not bad.any():
+        return None
+    for index in np.flatnonzero(bad).tolist():
+        fault = symbols.faults[int(columns.symbol[index])]
+        if fault == "bad_symbol":
+            reason = fault
+        elif early[index]:
+            reason = "event_time_too_early"
+        elif late[index]:
+            reason = "event_time_too_late"
+        elif large is not None and large[index]:
+            reason = "notional_too_large"
+        else:
+            reason = str(fault)
+        dead.append((int(columns.position[index]), reason))
+    return ~bad
+
+
+def register(
+    columns: Positioned, symbols: Symbols, sources: Sources, dead: Dead
+) -> npt.NDArray[np.bool_] | None:
+    """Make every symbol and source of the good records known, in log order.
+
+    The mask of those that fit, or None where all do; the others become dead.
+    """
+    if symbols.all_registered(columns.symbol) and (sources.bits(columns.source) >= 0).all():
+        return None
+    keep = np.ones(len(columns), dtype=np.bool_)
+    for index, (symbol, source) in enumerate(
+        zip(columns.symbol.tolist(), columns.source.tolist(), strict=True)
+    ):
+        if not symbols.registered[symbol] and symbols.count >= symbols.limit:
+            reason = "too_many_symbols"
+        elif not sources.add(source):
+            reason = "too_many_sources"
+        else:
+            symbols.register(symbol)
+            continue
+        keep[index] = False
+        dead.append((int(columns.position[index]), reason))
+    return None if keep.all() else keep

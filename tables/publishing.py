@@ -6,14 +6,12 @@ without a price, closing prints (policy `algoseek`), and fill-forward.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from app.contracts.outputs import OutputRecord
 from app.contracts.wire import BarRecord, encoder
-from app.durations import format_duration
 from tables.configuration import BarsConfiguration
 from tables.events import REVISE, Event
 from tables.partial import UNPUBLISHED, Partial
+from tables.partition import WindowPublisher
 from tables.sessions import Sessions
 from tables.single import session_window
 from tables.sums import to_double
@@ -21,15 +19,7 @@ from tables.symbols import Sources, Symbols
 from tables.windows import Windows
 
 
-@dataclass(slots=True)
-class SymbolState:
-    """Per interval: start of the newest published bar, and bars filled in a row after it."""
-
-    newest: list[int | None]
-    runs: list[int] = field(default_factory=list)
-
-
-class Publisher:
+class Publisher(WindowPublisher[Partial]):
     """Publishes bars of one partition; outputs collect until a checkpoint takes them."""
 
     def __init__(
@@ -37,7 +27,7 @@ class Publisher:
         configuration: BarsConfiguration,
         symbols: Symbols,
         sources: Sources,
-        windows: Windows,
+        windows: Windows[Partial],
         sessions: Sessions,
         changed: set[int],
     ) -> None:
@@ -47,40 +37,12 @@ class Publisher:
         self._windows = windows
         self._sessions = sessions
         self._changed = changed
-        self.lengths = configuration.intervals
+        super().__init__(configuration.intervals)
         self._fills = configuration.fill_forward
-        self._labels = [format_duration(length) for length in configuration.intervals]
-        #: Of the events that happen now; in ns.
-        self.watermark = 0
-        self.states: dict[int, SymbolState] = {}
-        self.outputs: dict[str, list[OutputRecord]] = {"bars": [], "late": [], "dead": []}
-        self.pending_bytes = 0
         #: (interval index, symbol) whose newest bar has changed; fill-forward empties it.
         self.moved: list[tuple[int, int]] = []
-        self.dead_reasons: dict[str, int] = {}
 
-    def state(self, symbol: int) -> SymbolState:
-        """The symbol's state, made at first sight."""
-        state = self.states.get(symbol)
-        if state is None:
-            count = len(self._labels)
-            state = self.states[symbol] = SymbolState([None] * count, [0] * count)
-        return state
-
-    def dead(self, record: OutputRecord, reason: str) -> None:
-        """Send a bad record to the dead-letter topic."""
-        self._put("dead", record)
-        self.dead_reasons[reason] = self.dead_reasons.get(reason, 0) + 1
-
-    def late(self, record: OutputRecord) -> None:
-        """Send a record beyond the correction horizon to the late topic."""
-        self._put("late", record)
-
-    def _put(self, output: str, record: OutputRecord) -> None:
-        self.outputs[output].append(record)
-        self.pending_bytes += len(record.value or b"") + 100
-
-    def happen(self, event: Event) -> None:
+    def happen(self, event: Event[Partial]) -> None:
         """Let an event happen; events come in log order."""
         if event.phase == REVISE:
             self.revise(event.interval, event.symbol, event.start, event.partial, event.amendment)
@@ -192,7 +154,7 @@ class Publisher:
         partial.revision += 1
         record = self.record(interval, symbol, start, partial, is_final=True)
         key = record.symbol.encode()
-        self._put("bars", OutputRecord(key, encoder.encode(record), []))
+        self.put("bars", OutputRecord(key, encoder.encode(record), []))
         self._changed.add(symbol)
         state = self.state(symbol)
         newest = state.newest[interval]
@@ -212,7 +174,7 @@ class Publisher:
         open_price = close if filled else partial.open
         return BarRecord(
             symbol=self._symbols.names[symbol],
-            interval=self._labels[interval],
+            interval=self.labels[interval],
             start=start,
             open=open_price,
             high=partial.high if has_extremes else max(open_price, close),

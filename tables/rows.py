@@ -11,11 +11,12 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from collections.abc import Sequence
+from typing import Generic, NamedTuple
 
 import msgspec
 
-from tables.partial import Partial
+from tables.aggregate import Aggregate, Held
 
 #: To be raised by one when older code cannot read the rows.
 ROW_VERSION = 1
@@ -35,7 +36,8 @@ _IDENTIFIER_TAIL = struct.Struct(">qqI")
 class Marker(msgspec.Struct, frozen=True):
     """What one checkpoint is: position, watermark and what its results depend on.
 
-    `next` is the next source offset; `maximum` the greatest event time in ns, None at first.
+    `next` is the next source offset; `maximum` the greatest event time in ns, None at first;
+    `details` divides an outcome of `counts` by reason.
     """
 
     version: int
@@ -46,6 +48,7 @@ class Marker(msgspec.Struct, frozen=True):
     results_hash: str
     topic_id: str
     sources: list[str]
+    details: dict[str, int] = {}
 
 
 _marker_decoder = msgspec.msgpack.Decoder(Marker)
@@ -85,11 +88,20 @@ def identifier_minute(key: bytes) -> int:
     return int(_IDENTIFIER_TAIL.unpack(key[1:])[0])
 
 
+class SymbolRow(NamedTuple, Generic[Held]):
+    """A symbol's row; flushed windows and open ones by (length, start)."""
+
+    newest: list[int | None]
+    runs: list[int]
+    flushed: list[tuple[int, int]]
+    windows: list[tuple[int, int, Held]]
+
+
 def encode_symbol(
     newest: list[int | None],
     runs: list[int],
     flushed: list[tuple[int, int]],
-    windows: list[tuple[int, int, Partial]],
+    windows: Sequence[tuple[int, int, Aggregate]],
 ) -> bytes:
     """A symbol's row; windows and flushed ones by (length, start)."""
     return _encode(
@@ -102,26 +114,26 @@ def encode_symbol(
     )
 
 
-def decode_symbol(value: bytes) -> list[Any]:
-    """What `encode_symbol` wrote: newest, runs, flushed, windows with their aggregates."""
+def decode_symbol(value: bytes, aggregate: type[Held]) -> SymbolRow[Held]:
+    """What `encode_symbol` wrote."""
     newest, runs, flushed, windows = _decode(value)
-    return [
+    return SymbolRow(
         newest,
         runs,
-        [tuple(entry) for entry in flushed],
-        [(length, start, Partial.from_row(row)) for length, start, row in windows],
-    ]
+        [(length, start) for length, start in flushed],
+        [(length, start, aggregate.from_row(row)) for length, start, row in windows],
+    )
 
 
-def encode_closed(start: int, partial: Partial) -> bytes:
+def encode_closed(start: int, partial: Aggregate) -> bytes:
     """A closed window's row."""
     return _encode([start, partial.to_row()])
 
 
-def decode_closed(value: bytes) -> tuple[int, Partial]:
+def decode_closed(value: bytes, aggregate: type[Held]) -> tuple[int, Held]:
     """Start and aggregate of a closed window's row."""
     start, row = _decode(value)
-    return start, Partial.from_row(row)
+    return start, aggregate.from_row(row)
 
 
 def encode_identities(identities: list[str]) -> bytes:

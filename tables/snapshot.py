@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from app.contracts.outputs import OutputRecord, Taken
-from tables.bars import NO_MAXIMUM, OUTCOMES, BarsPartition
 from tables.configuration import BarsConfiguration
-from tables.publishing import SymbolState
+from tables.outbox import SymbolState
+from tables.partition import NO_MAXIMUM, OUTCOMES, WindowedPartition
 from tables.rows import (
     IDENTIFIER_PREFIX,
     IDENTITIES_PER_ROW,
@@ -15,6 +16,7 @@ from tables.rows import (
     ROW_VERSION,
     SYMBOL_PREFIX,
     Marker,
+    SymbolRow,
     decode_identities,
     decode_marker,
     decode_symbol,
@@ -31,11 +33,14 @@ from tables.windows import Reader
 LOADED_PREFIXES = (SYMBOL_PREFIX, IDENTIFIER_PREFIX)
 
 
+State = TypeVar("State", bound=WindowedPartition[Any, Any])
+
+
 class StateRefusedError(RuntimeError):
     """Stored state that this deployment must not go on from: the message says what to do."""
 
 
-def take(state: BarsPartition, topic_id: str) -> Taken:
+def take(state: WindowedPartition[Any, Any], topic_id: str) -> Taken:
     """Freeze what has changed since the last call: outputs, rows and the marker.
 
     The rows are serialised here, so later batches cannot change them.
@@ -83,6 +88,7 @@ def take(state: BarsPartition, topic_id: str) -> Taken:
         results_hash=state.configuration.results_hash,
         topic_id=topic_id,
         sources=list(state.sources.names),
+        details=dict(state.details),
     )
     rows.append((MARKER_KEY, encode_marker(marker)))
     return taken
@@ -114,15 +120,17 @@ def check_marker(marker: Marker, configuration: BarsConfiguration, topic_id: str
 
 
 def load(
+    kind: type[State],
     configuration: BarsConfiguration,
     partition: int,
     topic_id: str,
     read: Reader,
     rows: Iterable[tuple[bytes, bytes]],
-) -> BarsPartition:
+) -> State:
     """Build the state from its store; `next` is None where there is no marker.
 
     Args:
+        kind: the class of the state.
         read: one row by key.
         rows: all rows whose key begins with one of `LOADED_PREFIXES`.
 
@@ -131,28 +139,30 @@ def load(
     """
     value = read(MARKER_KEY)
     if value is None:
-        return BarsPartition(configuration, partition, read)
+        return kind(configuration, partition, read)
     marker = decode_marker(value)
     check_marker(marker, configuration, topic_id)
-    state = BarsPartition(configuration, partition, read, marker.sources)
+    state = kind(configuration, partition, read, marker.sources)
     state.next = marker.next
     state.maximum = NO_MAXIMUM if marker.maximum is None else marker.maximum
     state.historical = marker.historical
+    state.details = dict(marker.details)
     state.counts = {outcome: marker.counts.get(outcome, 0) for outcome in OUTCOMES}
     for key, row in rows:
         if key[:1] == SYMBOL_PREFIX:
-            _load_symbol(state, key[1:].decode(), row)
+            _load_symbol(state, key[1:].decode(), decode_symbol(row, kind.aggregate))
         elif key[:1] == IDENTIFIER_PREFIX:
             state.identifiers.restore(identifier_minute(key), key, decode_identities(row))
     return state
 
 
-def _load_symbol(state: BarsPartition, name: str, row: bytes) -> None:
-    newest, runs, flushed, opened = decode_symbol(row)
+def _load_symbol(state: WindowedPartition[Any, Any], name: str, row: SymbolRow[Any]) -> None:
     symbol = state.symbols.restore(name)
-    state.publisher.states[symbol] = SymbolState(newest, runs)
+    state.publisher.states[symbol] = SymbolState(row.newest, row.runs)
     interval_of = {length: interval for interval, length in enumerate(state.windows.lengths)}
-    if flushed:
-        state.windows.flushed[symbol] = {(interval_of[length], start) for length, start in flushed}
-    for length, start, partial in opened:
+    if row.flushed:
+        state.windows.flushed[symbol] = {
+            (interval_of[length], start) for length, start in row.flushed
+        }
+    for length, start, partial in row.windows:
         state.windows.add(interval_of[length], symbol, start, partial)

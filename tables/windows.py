@@ -8,9 +8,10 @@ bounded without deletions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic
 
+from tables.aggregate import Held
 from tables.configuration import BarsConfiguration
-from tables.partial import Partial
 from tables.rows import closed_key, decode_closed, encode_closed
 from tables.symbols import Symbols
 
@@ -18,22 +19,29 @@ Reader = Callable[[bytes], bytes | None]
 _Slot = tuple[int, int, int]
 
 
-class Windows:
+class Windows(Generic[Held]):
     """Open and closed windows by interval index, symbol code and start (ns)."""
 
-    def __init__(self, configuration: BarsConfiguration, symbols: Symbols, read: Reader) -> None:
+    def __init__(
+        self,
+        configuration: BarsConfiguration,
+        symbols: Symbols,
+        read: Reader,
+        aggregate: type[Held],
+    ) -> None:
+        self._aggregate = aggregate
         self.lengths = configuration.intervals
         self._symbols = symbols
         self._read = read
         self._slots = [configuration.slots(length) for length in self.lengths]
         #: For each interval: start -> symbol code -> aggregate.
-        self.open: list[dict[int, dict[int, Partial]]] = [{} for _ in self.lengths]
+        self.open: list[dict[int, dict[int, Held]]] = [{} for _ in self.lengths]
         #: For each interval: windows closed by a flush before the watermark reached their end.
         self.flushed: dict[int, set[tuple[int, int]]] = {}
-        self._changed: dict[_Slot, tuple[int, Partial]] = {}
-        self._under_way: dict[_Slot, tuple[int, Partial]] = {}
+        self._changed: dict[_Slot, tuple[int, Held]] = {}
+        self._under_way: dict[_Slot, tuple[int, Held]] = {}
 
-    def add(self, interval: int, symbol: int, start: int, partial: Partial) -> None:
+    def add(self, interval: int, symbol: int, start: int, partial: Held) -> None:
         """Merge records into an open window."""
         windows = self.open[interval]
         at_start = windows.get(start)
@@ -45,7 +53,7 @@ class Windows:
         else:
             held.merge(partial)
 
-    def opened(self, interval: int, symbol: int, start: int) -> Partial | None:
+    def opened(self, interval: int, symbol: int, start: int) -> Held | None:
         """An open window's aggregate."""
         return self.open[interval].get(start, {}).get(symbol)
 
@@ -58,7 +66,7 @@ class Windows:
         ]
         return min(ends, default=None)
 
-    def take_ended(self, watermark: int | None) -> list[tuple[int, int, int, int, Partial]]:
+    def take_ended(self, watermark: int | None) -> list[tuple[int, int, int, int, Held]]:
         """Remove and give the open windows that end at or before the watermark (None: all).
 
         As (end, interval index, symbol code, start, aggregate), in no order.
@@ -75,7 +83,7 @@ class Windows:
     def _slot(self, interval: int, symbol: int, start: int) -> _Slot:
         return interval, symbol, start // self.lengths[interval] % self._slots[interval]
 
-    def closed(self, interval: int, symbol: int, start: int) -> Partial | None:
+    def closed(self, interval: int, symbol: int, start: int) -> Held | None:
         """A closed window's aggregate, None where nothing is kept of it."""
         slot = self._slot(interval, symbol, start)
         entry = self._changed.get(slot) or self._under_way.get(slot)
@@ -83,10 +91,10 @@ class Windows:
             value = self._read(self._key(slot))
             if value is None:
                 return None
-            entry = decode_closed(value)
+            entry = decode_closed(value, self._aggregate)
         return entry[1] if entry[0] == start else None
 
-    def keep_closed(self, interval: int, symbol: int, start: int, partial: Partial) -> None:
+    def keep_closed(self, interval: int, symbol: int, start: int, partial: Held) -> None:
         """Keep or replace a closed window's aggregate."""
         self._changed[self._slot(interval, symbol, start)] = (start, partial)
 

@@ -170,6 +170,8 @@ trade_decoder = msgspec.json.Decoder(TradeRecord)
 any_condition_decoder = msgspec.json.Decoder(AnyConditionRecord)
 #: A control record always carries `type`; a trade without one is the trade decoder's.
 control_decoder = msgspec.json.Decoder(ControlRecord)
+#: On the topic `quotes`: corrections are of trades.
+quote_control_decoder = msgspec.json.Decoder(ClockRecord | HistoricalRecord | FlushRecord)
 quote_decoder = msgspec.json.Decoder(QuoteRecord)
 quote_bar_decoder = msgspec.json.Decoder(QuoteBarRecord)
 bar_decoder = msgspec.json.Decoder(BarRecord)

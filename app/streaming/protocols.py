@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.contracts.batch import RecordBatch
@@ -21,6 +21,7 @@ class Progress:
     counts: Mapping[str, int]
     dead: Mapping[str, int]
     rows: int
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
 
 class State(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from app.contracts.outputs import OutputRecord
 from app.contracts.wire import encoder
 from tables.bars import BarsPartition
 from tables.configuration import BarsConfiguration
+from tables.partition import WindowedPartition
 from tables.partitioning import partition_of
 from tables.policies import policy_of
 from tables.snapshot import LOADED_PREFIXES, load, take
@@ -63,6 +65,7 @@ class Run:
     """A partition with a store, as the engine would keep it."""
 
     configuration: BarsConfiguration
+    kind: type[WindowedPartition[Any, Any]] = BarsPartition
 
     def __post_init__(self) -> None:
         self.store: dict[bytes, bytes] = {}
@@ -71,9 +74,9 @@ class Run:
         if self.state.next is None:
             self.state.next = 0
 
-    def _load(self) -> BarsPartition:
+    def _load(self) -> Any:
         rows = [(k, v) for k, v in sorted(self.store.items()) if k[:1] in LOADED_PREFIXES]
-        return load(self.configuration, 0, "topic", self.store.get, rows)
+        return load(self.kind, self.configuration, 0, "topic", self.store.get, rows)
 
     def checkpoint(self) -> None:
         """Take, publish and store."""
@@ -103,9 +106,11 @@ class Run:
                 begin = cut
 
 
-def run_whole(config: BarsConfiguration, log: Log) -> Run:
+def run_whole(
+    config: BarsConfiguration, log: Log, kind: type[WindowedPartition[Any, Any]] = BarsPartition
+) -> Run:
     """The log in one batch and one checkpoint."""
-    run = Run(config)
+    run = Run(config, kind)
     run.feed(log, [])
     run.checkpoint()
     return run

@@ -1,0 +1,86 @@
+"""What each reason of a dead letter means, in words, and what mends it.
+
+The reasons and their order are those of app/README.md, *Semantics*, step 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a record was refused.
+
+    Attributes:
+        means: the rule that it broke, one sentence without its full stop.
+        mend: what to do about it, the same.
+        as_it_is: sending the same bytes again can help.
+    """
+
+    means: str
+    mend: str
+    as_it_is: bool = False
+
+
+REASONS: Final[dict[str, Reason]] = {
+    "null": Reason(
+        "the record has no value at all", "nothing to mend; find the producer that sends nulls"
+    ),
+    "empty": Reason(
+        "the record's value has no bytes", "nothing to mend; find the producer that sends them"
+    ),
+    "too_large": Reason(
+        "the value is longer than half of topics.max_message_bytes",
+        "resend it shortened; a larger topics.max_message_bytes needs another deployment",
+    ),
+    "malformed": Reason(
+        "the value is not one JSON object of the contract: broken JSON, a field that is missing, "
+        "unknown, of the wrong type or out of its bounds",
+        "compare it with `candlewick topics --schema`, resend it edited",
+    ),
+    "unknown_condition": Reason(
+        "one of its conditions is not in the vocabulary",
+        "compare it with `candlewick topics --schema`, resend it edited",
+    ),
+    "bad_symbol": Reason(
+        "the symbol has a character outside the alphabet (letters, digits and a few marks)",
+        "resend it with the right symbol",
+    ),
+    "event_time_too_early": Reason(
+        "the event time is before bars.earliest_event_time",
+        "event_time is in nanoseconds since 1970: milliseconds or seconds look like this; "
+        "resend it edited",
+    ),
+    "event_time_too_late": Reason(
+        "the event time is more than bars.max_ahead after the time the broker took the record",
+        "a producer's clock is ahead or its unit is wrong: resend it as it is once that time has "
+        "come, else edited",
+        as_it_is=True,
+    ),
+    "notional_too_large": Reason(
+        "price times size is above 1e14 either way", "resend it with the right price and size"
+    ),
+    "wrong_partition": Reason(
+        "the symbol belongs to another partition by murmur2 of its name",
+        "resend it as it is: it goes to the symbol's partition; make the producer use Kafka's "
+        "default partitioner with the symbol as the key",
+        as_it_is=True,
+    ),
+    "too_many_symbols": Reason(
+        "the partition has bars.max_symbols symbols already, and this is another one",
+        "a larger bars.max_symbols or more partitions need another deployment, which reads the "
+        "record again by itself",
+    ),
+    "too_many_sources": Reason(
+        "the partition has 60 distinct values of `source` already, and this is another one",
+        "resend it with one of the known sources, or without",
+    ),
+}
+
+
+def explain(reason: str) -> Reason:
+    """Return what a reason means; one of a newer version is not known here."""
+    unknown = Reason("this version knows no such reason", "see app/README.md of the newer version")
+    return REASONS.get(reason, unknown)

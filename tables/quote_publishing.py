@@ -1,0 +1,78 @@
+"""Closing and revising quote windows: which quote bar is published, as which revision."""
+
+from __future__ import annotations
+
+from app.contracts.outputs import OutputRecord
+from app.contracts.wire import QuoteBarRecord, encoder
+from tables.events import REVISE, Event
+from tables.partition import WindowPublisher
+from tables.quote_partial import QuotePartial, mid_of
+from tables.sums import GRID
+from tables.symbols import Sources, Symbols
+from tables.windows import Windows
+
+
+class QuotePublisher(WindowPublisher[QuotePartial]):
+    """Publishes quote bars of one partition; outputs collect until a checkpoint takes them."""
+
+    def __init__(
+        self,
+        lengths: tuple[int, ...],
+        symbols: Symbols,
+        sources: Sources,
+        windows: Windows[QuotePartial],
+        changed: set[int],
+    ) -> None:
+        super().__init__(lengths)
+        self._symbols = symbols
+        self._sources = sources
+        self._windows = windows
+        self._changed = changed
+
+    def happen(self, event: Event[QuotePartial]) -> None:
+        """Close a window, or merge one quote into a closed one; events come in log order."""
+        partial = event.partial
+        if partial is None:
+            raise ValueError("an event of quotes needs a quote")
+        if event.phase == REVISE:
+            held = self._windows.closed(event.interval, event.symbol, event.start)
+            if held is not None:
+                held.merge(partial)
+                partial = held
+        partial.revision += 1
+        record = self.record(event.interval, event.symbol, event.start, partial, is_final=True)
+        self.put("bars", OutputRecord(record.symbol.encode(), encoder.encode(record), []))
+        self._changed.add(event.symbol)
+        self._windows.keep_closed(event.interval, event.symbol, event.start, partial)
+
+    def record(
+        self, interval: int, symbol: int, start: int, partial: QuotePartial, *, is_final: bool
+    ) -> QuoteBarRecord:
+        """The quote bar of an aggregate that has one, as published."""
+        bid_open, ask_open = partial.opening
+        bid_close, ask_close, bid_size, ask_size = partial.closing
+        return QuoteBarRecord(
+            symbol=self._symbols.names[symbol],
+            interval=self.labels[interval],
+            start=start,
+            bid_open=bid_open,
+            bid_high=partial.bid_high,
+            bid_low=partial.bid_low,
+            bid_close=bid_close,
+            ask_open=ask_open,
+            ask_high=partial.ask_high,
+            ask_low=partial.ask_low,
+            ask_close=ask_close,
+            mid_open=mid_of(bid_open, ask_open),
+            mid_high=partial.mid_high,
+            mid_low=partial.mid_low,
+            mid_close=mid_of(bid_close, ask_close),
+            bid_size=bid_size,
+            ask_size=ask_size,
+            # One division of integers: rounded once.
+            spread=partial.spread / (partial.quotes * GRID),
+            quotes=partial.quotes,
+            revision=max(partial.revision, 0),
+            is_final=is_final,
+            sources=self._sources.of(partial.sources),
+        )
