@@ -20,6 +20,10 @@ from tables.quote_columns import QuoteColumns
 from tables.symbols import Sources, Symbols
 
 
+#: How JSON writes the only character that a name must not hold; raw it is no JSON.
+NUL_ESCAPE = b"\\u0000"
+
+
 class QuoteIntake:
     """Parses and judges the batches of one partition of `quotes`."""
 
@@ -71,7 +75,7 @@ class QuoteIntake:
             except DECODE_ERRORS:
                 _not_a_quote(position, value, controls, dead)
                 continue
-            if _has_separator(quote):
+            if NUL_ESCAPE in value and _has_separator(quote):
                 dead.append((position, "malformed"))
                 continue
             positions.append(position)
