@@ -9,10 +9,13 @@ from typing import NoReturn
 import click
 
 from app.cli.bars import show_bars
-from app.cli.common import DURATION, read_settings, run_async, say
+from app.cli.common import INTERVAL, read_settings, run_async, say
 from app.cli.reset import confirm_reset, reset_options
 from app.durations import format_duration
 from app.settings import Settings
+
+#: Of the simulated market.
+QUOTES_PER_TRADE = 1.0
 
 
 @click.command()
@@ -22,11 +25,11 @@ from app.settings import Settings
     type=click.FloatRange(0, min_open=True),
     default=200.0,
     show_default=True,
-    help="Simulated trades a second.",
+    help="Simulated events a second, trades and quotes.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated market.")
 @click.option(
-    "--interval", type=DURATION, default="1s", show_default=True, help="Of the bars shown."
+    "--interval", type=INTERVAL, default="1s", show_default=True, help="Of the bars shown."
 )
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Of all state.")
 @reset_options
@@ -43,6 +46,10 @@ def up(
 
     Data are kept in the data folder: a second start goes on where the first one ended. Ctrl-C
     stops everything that was started here, in order.
+
+    \b
+    Example:
+      candlewick up --symbols 8 --rate 500
     """
     settings = read_settings(data_dir=data_dir)
     if interval not in settings.bars.intervals:
@@ -60,14 +67,18 @@ async def _run(
     settings: Settings, symbols: int, rate: float, seed: int, interval: int, *, reset: bool
 ) -> NoReturn:
     from app.admin import delete_deployment, ensure_topics
+    from app.feeds.market import MarketOptions
     from app.feeds.simulator import simulate
     from app.run.follow import Selection
     from app.run.services import first_of, running_broker, running_workers
     from app.run.supervisor import Supervisor
     from app.web.bind import check_port
 
+    quotes = QUOTES_PER_TRADE if "quotes" in settings.agents else 0.0
+    options = MarketOptions(symbols=symbols, rate=rate, quotes_per_trade=quotes, seed=seed)
     if settings.web.enabled and settings.web.port:
-        check_port(settings.web.host, settings.web.port)
+        opened = settings.web.open_without_authentication
+        check_port(settings.web.host, settings.web.port, opened=opened)
     async with running_broker(settings, say) as reachable:
         if reset:
             await delete_deployment(reachable)
@@ -77,11 +88,10 @@ async def _run(
         async with running_workers(supervisor) as watch:
             if settings.web.enabled:
                 address = supervisor.web_addresses[0]
-                say(f"tables: {address}/table/  metrics: {address}/metrics  {address}/readyz")
-            say(f"simulating {symbols} symbols at {rate:g} trades/s; stop everything with Ctrl-C")
-            market = asyncio.create_task(
-                simulate(reachable, symbols=symbols, rate=rate, seed=seed), name="simulator"
-            )
+                say(f"candles: {address}/candles  tables: {address}/tables")
+                say(f"metrics: {address}/metrics  health: {address}/readyz")
+            say(f"simulating {symbols} symbols at {rate:g} events/s; stop everything with Ctrl-C")
+            market = asyncio.create_task(simulate(reachable, options), name="simulator")
             selection = Selection(None, [format_duration(interval)])
             show = asyncio.create_task(
                 show_bars(reachable, selection, follow=True, count=0), name="bars"
