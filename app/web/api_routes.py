@@ -1,0 +1,46 @@
+"""Put the JSON API on Faust's web server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faust
+from faust.web import Request, Response, View
+
+from app.observe.health import HealthState
+from app.streaming.engine import Engine
+from app.views.follower import Views
+from app.web.api import Api, Handler
+from app.web.cluster import Cluster
+from app.web.local import Local
+
+
+def register_api(app: faust.App, engine: Engine, views: Views, health: HealthState) -> Api:
+    """Add the API to Faust's web application; call it once, before the worker starts."""
+    own = str(app.conf.canonical_url)
+    cluster = Cluster(
+        own,
+        app.router.tables_metadata,
+        {stage.agent: stage.changelog for stage in engine.stages.values()},
+        engine.settings.topics.partitions,
+    )
+    api = Api(engine.settings, Local(own, lambda: app.tables, engine, views, health), cluster)
+    for path, handler in api.routes.items():
+        _add(app, api, path, handler)
+
+    async def close(_: Any) -> None:
+        await cluster.close()
+
+    web: Any = app.web
+    web.web_app.on_cleanup.append(close)
+    return api
+
+
+def _add(app: faust.App, api: Api, path: str, handler: Handler) -> None:
+    @app.page(path, name=f"candlewick:api:{handler.__name__}")
+    class ApiPage(View):
+        """An answer in JSON."""
+
+        async def get(self, request: Request, **names: str) -> Response:
+            found = await api.respond(handler, request, names)
+            return self.bytes(found.body, status=found.status, headers=found.headers)
