@@ -18,7 +18,7 @@ STAMP := .venv/.set-up
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := setup
-.PHONY: setup run test bench check lock clean
+.PHONY: setup run test chromium bench check lock clean
 
 setup: $(STAMP)
 
@@ -27,9 +27,12 @@ $(BIN)/python:
 	  { echo "Python 3.11 is needed, $(PYTHON) is another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
+# The chart library is JavaScript in a wheel (app/web/charts.py); its Python part is never imported,
+# so what that part needs is left out.
 # Without build isolation the checkout itself asks for nothing that the lock does not hold.
-$(STAMP): $(BIN)/python requirements-dev.lock pyproject.toml setup.py tables/_kernel.pyx app/streaming/_unpack.pyx app/broker/kafka-4.1.0.sha256
+$(STAMP): $(BIN)/python requirements-dev.lock requirements-charts.lock pyproject.toml setup.py tables/_kernel.pyx app/streaming/_unpack.pyx app/broker/kafka-4.1.0.sha256
 	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: -r requirements-charts.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	$(BIN)/python -m app.broker
 	@touch $@
@@ -37,8 +40,16 @@ $(STAMP): $(BIN)/python requirements-dev.lock pyproject.toml setup.py tables/_ke
 run: $(STAMP)
 	@exec $(BIN)/candlewick up $(ARGS)
 
-test: check
+test: check chromium
 	$(BIN)/python -m pytest tests $(ARGS)
+
+# For the browser tests; where this cannot install it they are skipped, and say what to do.
+chromium:
+	@if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "installing chromium for the browser tests"; \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+	    chromium; } >/dev/null 2>&1 || echo "chromium cannot be installed here" >&2; \
+	fi
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -53,9 +64,14 @@ check: $(STAMP)
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-header --no-emit-index-url pyproject.toml
 
+# As in app/web/charts.py; tests/web/test_html.py compares.
+CHARTS := lwcharts==0.3.0
+
 lock:
 	$(LOCK) -o requirements.lock
 	$(LOCK) --extra dev --constraint requirements.lock -o requirements-dev.lock
+	echo '$(CHARTS)' | $(UV) pip compile --quiet --no-deps --generate-hashes --no-header \
+	  --no-emit-index-url --no-annotate -o requirements-charts.lock -
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

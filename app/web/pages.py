@@ -1,7 +1,7 @@
-"""Pages of a worker beside Faust's own: `/metrics`, `/healthz`, `/readyz`.
+"""Pages of a worker beside Faust's own: `/metrics`, `/healthz`, `/readyz`, and those for people.
 
-All answers are plain text or JSON with `nosniff`, so text of a user (a symbol, an error's message)
-is never read as markup.
+All answers here are plain text or JSON with `nosniff`, so text of a user (a symbol, an error's
+message) is never read as markup.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import faust
 from faust.web import Request, Response, View
 
 from app.observe.health import HealthState
-from app.observe.metrics import CONTENT_TYPE, Metrics
+from app.observe.metrics import Metrics
+from app.web.html import register_html
 
 OK, UNAVAILABLE = 200, 503
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -20,13 +21,15 @@ _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 def register(app: faust.App, health: HealthState, metrics: Metrics) -> None:
     """Add the pages to Faust's web application; call it once, before the worker starts."""
+    register_html(app)
 
     @app.page("/metrics", name="candlewick:metrics")
     class MetricsPage(View):
         """The metrics in Prometheus' text format."""
 
         async def get(self, request: Request) -> Response:
-            return self.bytes(metrics.render(), headers=_HEADERS | {"Content-Type": CONTENT_TYPE})
+            body, content_type = metrics.expose(request.headers.get("Accept", ""))
+            return self.bytes(body, headers=_HEADERS | {"Content-Type": content_type})
 
     @app.page("/healthz", name="candlewick:health")
     class HealthPage(View):
