@@ -6,9 +6,14 @@ Set by the engine, read by the pages of the web server, from any thread.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+from app import __version__
 
 
 class Phase(StrEnum):
@@ -23,22 +28,33 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A phase and, in words, why."""
+    """A phase, in words why, and since when (seconds since the epoch)."""
 
     phase: Phase
     reason: str = ""
+    since: float = 0.0
 
 
 class HealthState:
     """The worker's phase and that of each partition it owns.
 
     A failure is final: what comes after it does not hide it.
+
+    Args:
+        now: the wall clock in seconds since the epoch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._started = now()
         self._lock = threading.Lock()
-        self._worker = Condition(Phase.STARTING)
+        self._identity: dict[str, Any] = {}
+        self._worker = Condition(Phase.STARTING, since=self._started)
         self._partitions: dict[tuple[str, int], Condition] = {}
+
+    def describe(self, deployment: str, worker: str, agents: Sequence[str]) -> None:
+        """Say whose health it is, for the pages."""
+        self._identity = {"deployment": deployment, "worker": worker, "agents": list(agents)}
 
     def starting(self, reason: str = "") -> None:
         """Set the worker's phase: it has no assignment yet."""
@@ -63,7 +79,8 @@ class HealthState:
     def partition(self, agent: str, partition: int, phase: Phase, reason: str = "") -> None:
         """Set the phase of an owned partition of an agent's input."""
         with self._lock:
-            self._partitions[agent, partition] = Condition(phase, reason)
+            known = self._partitions.get((agent, partition))
+            self._partitions[agent, partition] = self._next(known, phase, reason)
 
     def released(self, agent: str, partition: int) -> None:
         """Forget a partition that this worker does not own any more."""
@@ -79,29 +96,55 @@ class HealthState:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the worker can still do its work without being started again."""
+        """Whether the worker can still do its work without being started again.
+
+        That a position does not move although records wait is no reason to say no: the usual
+        causes (the broker is away, a foreign transaction is open in the log) stay after a restart.
+        `candlewick_stalled_seconds` is for that.
+        """
         with self._lock:
             return self._worker.phase is not Phase.FAILED
 
+    def phases(self) -> tuple[Phase, list[tuple[str, Phase]]]:
+        """Return the worker's phase, and agent and phase of each owned partition."""
+        with self._lock:
+            partitions = [(agent, each.phase) for (agent, _), each in self._partitions.items()]
+            return self._worker.phase, partitions
+
     def report(self) -> dict[str, Any]:
-        """Return all of it for a page, ready for JSON."""
+        """Return all of it for a page, ready for JSON: times in UTC, durations in seconds."""
         with self._lock:
             worker, partitions = self._worker, sorted(self._partitions.items())
         return {
-            "phase": str(worker.phase),
-            "reason": worker.reason,
+            "version": __version__,
+            **self._identity,
+            **self._told(worker),
+            "started": _moment(self._started),
+            "uptime_seconds": round(max(0.0, self._now() - self._started), 3),
             "partitions": [
-                {
-                    "agent": agent,
-                    "partition": partition,
-                    "phase": str(condition.phase),
-                    "reason": condition.reason,
-                }
+                {"agent": agent, "partition": partition, **self._told(condition)}
                 for (agent, partition), condition in partitions
             ],
+        }
+
+    def _told(self, condition: Condition) -> dict[str, Any]:
+        return {
+            "phase": str(condition.phase),
+            "reason": condition.reason,
+            "since": _moment(condition.since),
+            "phase_seconds": round(max(0.0, self._now() - condition.since), 3),
         }
 
     def _set(self, phase: Phase, reason: str) -> None:
         with self._lock:
             if self._worker.phase is not Phase.FAILED:
-                self._worker = Condition(phase, reason)
+                self._worker = self._next(self._worker, phase, reason)
+
+    def _next(self, known: Condition | None, phase: Phase, reason: str) -> Condition:
+        """Another reason for the same phase does not begin it anew."""
+        same = known is not None and known.phase is phase
+        return Condition(phase, reason, known.since if known and same else self._now())
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

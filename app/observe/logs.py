@@ -1,45 +1,53 @@
 """Structured logs: one configuration for our events and for those of Faust, mode and aiokafka.
 
 Everything goes to standard error, one line an event, as text or as JSON. Secrets never get here:
-settings are masked where they are shown, and user names in addresses are masked in every event.
+settings are masked where they are shown, and every event goes through `masking.py`. The same
+warning is told once in ten seconds (`filters.py`). `docs/metrics.md` lists the fields.
 """
 
 from __future__ import annotations
 
 import logging
 import logging.config
-import re
 import sys
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.exits import operator_error_in
+from app.observe.fields import FIELDS
+from app.observe.filters import RefusalFilter, RepeatFilter, ServiceFilter
+from app.observe.masking import MASK, mask_addresses, mask_text, mask_value
 from app.settings import Settings
 
 #: Loggers that say at `info` what only a developer wants to know.
 CHATTY = ("mode", "aiokafka", "asyncio", "faust")
-_USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
-_SECRET_NAME = re.compile(r"password|secret|token|credential|api_?key", re.IGNORECASE)
-MASK = "********"
+#: Keys that structlog's own renderers read.
+_RENDERED = ("exc_info", "stack_info")
 
-
-def mask_addresses(text: str) -> str:
-    """Replace the user name and password in every `scheme://user:password@host` of a text."""
-    return _USER_INFO.sub(f"{MASK}@", text)
+__all__ = [
+    "CHATTY",
+    "MASK",
+    "configure_logging",
+    "configure_structlog",
+    "faust_logging",
+    "get_logger",
+    "logging_configuration",
+    "mask_addresses",
+]
 
 
 def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Mask values by their name, and addresses in any text."""
+    """Mask values by their name, and secrets in any text."""
     for name, value in event.items():
-        if name.startswith("_"):
-            continue
-        if _SECRET_NAME.search(name):
-            event[name] = MASK
-        elif isinstance(value, str):
-            event[name] = mask_addresses(value)
+        if not name.startswith("_") and name not in _RENDERED:
+            event[name] = mask_value(name, value)
     return event
+
+
+def _mask_line(_logger: WrappedLogger, _method: str, line: Any) -> str:
+    """Mask the finished text: the console's renderer adds tracebacks after `_mask`."""
+    return mask_text(line)
 
 
 def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -48,36 +56,6 @@ def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     if isinstance(text, str) and "\n" in text:
         event["event"] = " | ".join(part.strip() for part in text.splitlines() if part.strip())
     return event
-
-
-class RefusalFilter(logging.Filter):
-    """Leaves out what mode says of a refusal, traceback by traceback: the worker says it once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._refused = False
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        told = [record.exc_info[1]] if record.exc_info else []
-        if isinstance(record.args, tuple):
-            told += [each for each in record.args if isinstance(each, BaseException)]
-        if any(operator_error_in(error) is not None for error in told):
-            self._refused = True
-            return False
-        # Services, also ours, log through mode: "[^-App]: ...".
-        of_mode = record.name.startswith(("mode", "faust")) or str(record.msg).startswith("[^")
-        return not (self._refused and of_mode)
-
-
-class ServiceFilter(logging.Filter):
-    """Leaves out what mode says of our services ("[^-App]: Starting...") where Faust's is, too.
-
-    A subclass of ours logs under its own module's name, so the level of `faust` does not reach it.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        service = record.levelno <= logging.INFO and str(record.msg).startswith("[^")
-        return not service or logging.getLogger("faust").isEnabledFor(record.levelno)
 
 
 def _before(settings: Settings) -> list[Processor]:
@@ -93,6 +71,8 @@ def _before(settings: Settings) -> list[Processor]:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+        # In a line for people the text says it all, but for how often.
+        structlog.stdlib.ExtraAdder((*FIELDS, "repeated") if json else ("repeated",)),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([identify] if json else []),
     ]
@@ -109,7 +89,8 @@ def _renderers(settings: Settings) -> list[Processor]:
         ]
     colors = sys.stderr.isatty()
     plain = structlog.dev.plain_traceback
-    return [*own, _mask, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
+    return [*own, _mask, renderer, _mask_line]
 
 
 def logging_configuration(settings: Settings) -> dict[str, Any]:
@@ -126,13 +107,17 @@ def logging_configuration(settings: Settings) -> dict[str, Any]:
                 "foreign_pre_chain": _before(settings),
             }
         },
-        "filters": {"refusal": {"()": RefusalFilter}, "service": {"()": ServiceFilter}},
+        "filters": {
+            "refusal": {"()": RefusalFilter},
+            "service": {"()": ServiceFilter},
+            "repeat": {"()": RepeatFilter},
+        },
         "handlers": {
             "default": {
                 "class": "logging.StreamHandler",
                 "stream": "ext://sys.stderr",
                 "formatter": "structured",
-                "filters": ["refusal", "service"],
+                "filters": ["refusal", "service", "repeat"],
             }
         },
         "loggers": {name: {"level": chatty} for name in CHATTY},

@@ -11,13 +11,17 @@ from typing import Any, NoReturn
 
 import faust
 
-from app import exits
+from app import __version__, exits
+from app.observe.health import Phase
 from app.observe.logs import CHATTY
+from app.observe.masking import mask_text
 from app.settings import SettingsError
 from app.web.bind import check_port
 
 #: What `faust worker` passes when `-l` is not given; then the setting `log.level` holds.
 FAUST_DEFAULT_LEVEL = "WARN"
+
+logger = logging.getLogger(__name__)
 
 
 class CandlewickWorker(faust.Worker):
@@ -31,13 +35,22 @@ class CandlewickWorker(faust.Worker):
         self.redirect_stdouts = False
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Let `-l LEVEL` win over the setting, as in every Faust application."""
+        """Let `-l LEVEL` win over the setting, as in every Faust application; say who starts."""
         given = str(self.loglevel or FAUST_DEFAULT_LEVEL).upper()
-        if given == FAUST_DEFAULT_LEVEL:
-            return
-        logger.setLevel(level)
-        for name in CHATTY if level <= logging.DEBUG else ("faust",):
-            logging.getLogger(name).setLevel(level)
+        if given != FAUST_DEFAULT_LEVEL:
+            logger.setLevel(level)
+            for name in CHATTY if level <= logging.DEBUG else ("faust",):
+                logging.getLogger(name).setLevel(level)
+        self._announce()
+
+    def _announce(self) -> None:
+        engine = getattr(self.app, "engine", None)
+        if engine is not None:
+            agents = sorted(stage.agent for stage in engine.stages.values())
+            logger.info(
+                "starting candlewick %s: %s", __version__, ", ".join(agents),
+                extra={"version": __version__, "agents": agents},
+            )  # fmt: skip
 
     def _on_startup_end_spinner(self) -> None:
         """Faust prints here that it is ready; the engine logs it, and `/readyz` says it."""
@@ -50,21 +63,40 @@ class CandlewickWorker(faust.Worker):
         """
         try:
             if self.app.conf.web_enabled:
-                check_port(self.app.conf.web_bind, self.app.conf.web_port)
+                # Asked again here: `--web-bind` and `--web-port` come after the settings.
+                engine = getattr(self.app, "engine", None)
+                opened = engine is not None and engine.settings.web.open_without_authentication
+                check_port(self.app.conf.web_bind, self.app.conf.web_port, opened=opened)
             super().execute_from_commandline()
         except (exits.RefusalError, SettingsError) as error:
-            refuse(error)
+            self._refuse(error, exits.REFUSED)
         except SystemExit as end:
             # Faust's `sys.exit(1)` while it handles the error: the error is its context.
             expected = exits.operator_error_in(end)
             if expected is None:
                 raise
             refused = isinstance(expected, exits.RefusalError)
-            refuse(expected, exits.REFUSED if refused else exits.FAILURE)
+            self._refuse(expected, exits.REFUSED if refused else exits.FAILURE)
+
+    def _refuse(self, error: BaseException, code: int) -> NoReturn:
+        """End with the operator's line; in JSON logs also with an event that has its fields."""
+        engine = getattr(self.app, "engine", None)
+        if engine is not None and engine.settings.log.format == "json":
+            fields = {"error": type(error).__name__, "exit_code": code}
+            failed = [one for one in engine.health.report()["partitions"] if _is_failed(one)]
+            if failed:
+                fields |= {"agent": failed[0]["agent"], "partition": failed[0]["partition"]}
+            # As text: the filter of refusals would take the error itself for mode's telling.
+            logger.critical("%s", str(error), extra=fields)
+        refuse(error, code)
+
+
+def _is_failed(partition: dict[str, Any]) -> bool:
+    return bool(partition["phase"] == Phase.FAILED)
 
 
 def refuse(error: BaseException, code: int = exits.REFUSED) -> NoReturn:
     """End this process with the error's message and an exit code, 3 unless told otherwise."""
-    sys.stderr.write(f"candlewick worker: {error}\n")
+    sys.stderr.write(f"candlewick worker: {mask_text(str(error))}\n")
     sys.stderr.flush()
     raise SystemExit(code)
