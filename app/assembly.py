@@ -15,15 +15,18 @@ from app.identity import group_id, worker_folder
 from app.observe.health import HealthState
 from app.observe.metrics import Metrics
 from app.observe.worker import CandlewickWorker
+from app.security import client_security
 from app.settings import Settings
 from app.streaming import slim
 from app.streaming.compression import use_fast_lz4
 from app.streaming.engine import Engine
 from app.streaming.protocols import Stage
 from app.streaming.tables import StateTableManager
-from app.streaming.transport import SCHEME, register_transport
+from app.streaming.transport import SCHEME, faust_credentials, register_transport
 from app.streaming.tuning import quiet_lost_futures, tune_process
-from app.web.bind import web_settings
+from app.views.follower import Views
+from app.web.api_routes import register_api
+from app.web.bind import warn_if_open, web_settings
 from app.web.pages import register
 
 logger = logging.getLogger(__name__)
@@ -43,6 +46,8 @@ class CandlewickApp(faust.App):
         # Faust makes its own folder, but not the ones above it.
         worker_folder(self.engine.settings).mkdir(parents=True, exist_ok=True)
         await super().on_first_start()
+        if self.conf.web_enabled:
+            warn_if_open(self.conf.web_bind, self.conf.web_port)
         await ensure_topics(self.engine.settings)
         slim_fetch = slim.install()
         use_fast_lz4()
@@ -60,7 +65,8 @@ def make_app(settings: Settings, stages: Sequence[Stage], **options: Any) -> Can
 
     Raises:
         BrokerUnreachableError: no broker is configured.
-        SettingsError: the web server would not listen on loopback.
+        SettingsError: the web server would listen where it must not, or a file of `broker` is not
+            what it should be.
     """
     register_transport()
     metrics, health = Metrics(), HealthState()
@@ -72,6 +78,7 @@ def make_app(settings: Settings, stages: Sequence[Stage], **options: Any) -> Can
     app = CandlewickApp(
         group_id(settings),
         broker=f"{SCHEME}://{bootstrap_servers(settings)}",
+        broker_credentials=faust_credentials(client_security(settings)),
         TableManager=StateTableManager,
         Worker=CandlewickWorker,
         autodiscover=False,
@@ -95,6 +102,9 @@ def make_app(settings: Settings, stages: Sequence[Stage], **options: Any) -> Can
     app.engine = engine
     engine.attach(app)
     register(app, health, metrics)
+    views = Views(settings, engine)
+    engine.followers.append(views)
+    register_api(app, engine, views, health)
 
     async def revoked(*arguments: Any, **options: Any) -> None:
         await engine.on_revoked()

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +23,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -33,11 +35,14 @@ from pydantic_settings import (
 )
 
 from app.durations import format_duration, parse_duration
+from app.observe.masking import MASK, mask_addresses
 
 PREFIX = "CANDLEWICK_"
 #: Read before the settings are; not settings themselves.
 BOOTSTRAP_NAMES = frozenset({"CANDLEWICK_CONFIG"})
 DAY = 86_400_000_000_000
+#: Names of secrets, also mistyped ones.
+_LIKE_A_SECRET = re.compile(r"pass|pwd|secret|token|credential|key", re.IGNORECASE)
 
 
 class SettingsError(ValueError):
@@ -94,6 +99,10 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+def _broker(name: str) -> str:
+    return f"{PREFIX}BROKER__{name.upper()}"
+
+
 class BrokerSettings(Group):
     """Where Kafka is and how the clients talk to it."""
 
@@ -114,6 +123,64 @@ class BrokerSettings(Group):
     )
     transaction_timeout: Duration = _default("10s")
     check_crcs: bool = True
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str | None = Field(default=None, min_length=1)
+    password: SecretStr | None = None
+    password_file: Path | None = Field(default=None, description="holds the password alone")
+    ca_file: Path | None = Field(
+        default=None, description="PEM, whom to trust; none: the system's authorities"
+    )
+    certificate_file: Path | None = Field(
+        default=None, description="PEM, of this client, where the broker asks for one"
+    )
+    key_file: Path | None = Field(
+        default=None, description="PEM; none: the key is in certificate_file"
+    )
+    key_password: SecretStr | None = None
+    key_password_file: Path | None = Field(default=None, description="holds the password alone")
+
+    @model_validator(mode="after")
+    def _check_security(self) -> BrokerSettings:
+        """Refuse what would connect otherwise than its writer meant; files are read later."""
+        for secret in ("password", "key_password"):
+            value: SecretStr | None = getattr(self, secret)
+            if value is not None and not value.get_secret_value():
+                raise ValueError(f"{_broker(secret)} is empty; expected a password, or no setting")
+            if value is not None and getattr(self, f"{secret}_file") is not None:
+                raise ValueError(
+                    f"{_broker(secret)} and {_broker(secret + '_file')} are both set; expected one"
+                )
+        protocol = self.security_protocol
+        sasl, encrypted = protocol.startswith("SASL_"), protocol.endswith("SSL")
+        if protocol != "PLAINTEXT" and self.url is None:
+            raise ValueError(
+                f"{_broker('url')} is not set; expected kafka://host:port with "
+                f"{_broker('security_protocol')}={protocol!r}: the embedded broker has PLAINTEXT "
+                "alone"
+            )
+        if sasl and (self.username is None or not (self.password or self.password_file)):
+            lacking = "username" if self.username is None else "password"
+            other = "" if lacking == "username" else f" (or {_broker('password_file')})"
+            raise ValueError(
+                f"{_broker(lacking)}{other} is not set; expected with "
+                f"{_broker('security_protocol')}={protocol!r}"
+            )
+        self._refuse_idle(("username", "password", "password_file"), sasl, "SASL_SSL")
+        files = ("ca_file", "certificate_file", "key_file", "key_password", "key_password_file")
+        self._refuse_idle(files, encrypted, "SSL or SASL_SSL")
+        if self.certificate_file is None:
+            of_key = ("key_file", "key_password", "key_password_file")
+            for name in (name for name in of_key if getattr(self, name) is not None):
+                raise ValueError(f"{_broker(name)} is set; expected {_broker('certificate_file')}")
+        return self
+
+    def _refuse_idle(self, names: tuple[str, ...], used: bool, expected: str) -> None:
+        for name in (name for name in names if getattr(self, name) is not None and not used):
+            raise ValueError(
+                f"{_broker(name)} is set, and would not be used with "
+                f"{_broker('security_protocol')}={self.security_protocol!r}; expected {expected}"
+            )
 
 
 class TopicSettings(Group):
@@ -159,12 +226,30 @@ class CheckpointSettings(Group):
     )
 
 
+class ViewSettings(Group):
+    """Closed bars kept beside the state, for pages and API; they change no results."""
+
+    enabled: bool = True
+    bars_per_interval: int = Field(
+        default=500, ge=1, le=100_000, description="newest windows kept, per symbol and interval"
+    )
+    lookback: Duration = _default("6h", description="what a new owner reads again of the bars")
+
+
 class WebSettings(Group):
     """Faust's web server: tables, metrics, health."""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1, description="listened on")
     port: int = Field(default=6066, ge=0, le=65535)
     enabled: bool = True
+    open_without_authentication: bool = Field(
+        default=False, description="lets `host` be other than loopback: whoever reaches it reads"
+    )
+    advertised_host: str | None = Field(
+        default=None,
+        pattern=r"^[0-9A-Za-z_.:-]+$",
+        description="what other workers call; none: `host`, or the machine's name for all of them",
+    )
 
 
 class LogSettings(Group):
@@ -198,6 +283,7 @@ class Settings(BaseSettings):
     topics: TopicSettings = TopicSettings()
     bars: BarSettings = BarSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+    views: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 
@@ -251,6 +337,23 @@ def _configuration_file() -> Path:
     return Path(os.environ.get("CANDLEWICK_CONFIG", "candlewick.toml"))
 
 
+def _is_secret(path: tuple[str, ...]) -> bool:
+    """Whether a path names a secret, or a group that holds one."""
+    field = Settings.model_fields.get(path[0]) if path else None
+    group = None if field is None else field.annotation
+    if not (isinstance(group, type) and issubclass(group, Group)):
+        return False
+    inner = group.model_fields if len(path) == 1 else {path[1]: group.model_fields.get(path[1])}
+    return any(one is not None and SecretStr in get_args(one.annotation) for one in inner.values())
+
+
+def _shown(path: tuple[str, ...], value: Any) -> str:
+    """Return a refused value as text; a secret, also under a mistyped name, is masked."""
+    if _is_secret(path) or _LIKE_A_SECRET.search(path[-1] if path else ""):
+        return repr(MASK)
+    return mask_addresses(repr(value))
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the effective settings.
 
@@ -262,7 +365,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     unknown = _unknown_environment_names()
     if unknown:
-        lines = [f"{name}={os.environ[name]!r}: unknown setting" for name in unknown]
+        lines = [f"{name}={_shown((name,), os.environ[name])}: unknown setting" for name in unknown]
         raise SettingsError(
             "; ".join(lines) + "; expected a name that `candlewick settings` prints"
         )
@@ -276,9 +379,14 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         lines = []
         for fault in error.errors():
-            name = "__".join(str(part) for part in fault["loc"]) or "settings"
+            place = tuple(str(part) for part in fault["loc"])
+            name = "__".join(place)
             message = str(fault["msg"]).removeprefix("Value error, ")
+            if fault["type"] == "value_error" and isinstance(fault["input"], dict):
+                # Of a whole group: the message names its settings.
+                lines.append(message)
+                continue
             if fault["type"] == "extra_forbidden":
                 message = "unknown setting; expected a name that `candlewick settings` prints"
-            lines.append(f"{PREFIX}{name.upper()}={fault['input']!r}: {message}")
+            lines.append(f"{PREFIX}{name.upper()}={_shown(place, fault['input'])}: {message}")
         raise SettingsError("; ".join(lines)) from None

@@ -5,7 +5,8 @@ the data, the log and the record of the running process. What goes out: a ``kafk
 
 Invariants:
 
-- Only 127.0.0.1 is listened on, and only on two ports: the clients' and the controller's.
+- Only 127.0.0.1 is listened on, and only on two ports: the clients' and the controller's. A test
+  may add listeners with TLS or SASL.
 - A jar that differs from the committed table ``kafka-4.1.0.sha256`` never runs.
 - A process is only ever signalled after its command line has shown the token of this folder's
   last start, so a recycled process id is never killed.
@@ -17,6 +18,7 @@ running one), ``configuration`` (the files of the folder), ``probe`` (readiness)
 ``java`` (what runs), ``errors``.
 """
 
+from app.broker.configuration import Listener
 from app.broker.errors import (
     AlreadyRunningError,
     BrokerError,
@@ -40,6 +42,7 @@ __all__ = [
     "EmbeddedBroker",
     "JarDownloadError",
     "JarMismatchError",
+    "Listener",
     "MissingRuntimeError",
     "PortInUseError",
     "default_cache_folder",

@@ -4,7 +4,8 @@ import base64
 import random
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.broker.errors import BrokerError, PortInUseError
@@ -54,8 +55,43 @@ def new_cluster_id() -> str:
             return text
 
 
+@dataclass(frozen=True)
+class Listener:
+    """One more address on loopback, for clients that use TLS or SASL.
+
+    The plain listener stays: the broker itself and its readiness probe use it.
+
+    Attributes:
+        name: Upper-case letters and digits.
+        protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
+        port: Of this listener, on 127.0.0.1.
+        properties: Kafka properties of this listener alone, without ``listener.name.NAME.``.
+        advertised_host: What clients are told to call it; a name or number of loopback.
+    """
+
+    name: str
+    protocol: str
+    port: int
+    properties: Mapping[str, str] = field(default_factory=dict, repr=False)
+    advertised_host: str = HOST
+
+
+def _listener_properties(listeners: Sequence[Listener]) -> dict[str, str]:
+    found = {}
+    for listener in listeners:
+        for name, value in listener.properties.items():
+            found[f"listener.name.{listener.name.lower()}.{name}"] = value
+    return found
+
+
 def render_properties(
-    template: str, *, port: int, controller_port: int, folder: Path, extra: Mapping[str, str]
+    template: str,
+    *,
+    port: int,
+    controller_port: int,
+    folder: Path,
+    extra: Mapping[str, str],
+    listeners: Sequence[Listener] = (),
 ) -> str:
     """Return the template's text with this node's addresses and folder, then ``extra``.
 
@@ -64,8 +100,26 @@ def render_properties(
     """
     own = {
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "listeners": ",".join(
+            [
+                f"PLAINTEXT://{HOST}:{port}",
+                f"CONTROLLER://{HOST}:{controller_port}",
+                *(f"{one.name}://{HOST}:{one.port}" for one in listeners),
+            ]
+        ),
+        "advertised.listeners": ",".join(
+            [
+                f"PLAINTEXT://{HOST}:{port}",
+                *(f"{one.name}://{one.advertised_host}:{one.port}" for one in listeners),
+            ]
+        ),
+        "listener.security.protocol.map": ",".join(
+            [
+                "PLAINTEXT:PLAINTEXT",
+                "CONTROLLER:PLAINTEXT",
+                *(f"{one.name}:{one.protocol}" for one in listeners),
+            ]
+        ),
         "log.dirs": _escaped(str(folder)),
     }
     refused = sorted(own.keys() & extra.keys())
@@ -74,7 +128,8 @@ def render_properties(
             f"extra broker properties contain {', '.join(refused)}, which the embedded broker "
             f"sets itself; remove them, or use folder and port"
         )
-    overrides = {**own, **{name: _escaped(value) for name, value in extra.items()}}
+    added = {**_listener_properties(listeners), **extra}
+    overrides = {**own, **{name: _escaped(value) for name, value in added.items()}}
     lines: list[str] = []
     for line in template.splitlines():
         name, separator, _ = line.partition("=")

@@ -10,13 +10,15 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.broker import configuration, jars, java, probe, process
 from app.broker.errors import AlreadyRunningError, BrokerError, BrokerStartError, PortInUseError
+
+SCRAM_MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class BrokerConfig:
         partitions: Of a topic that does not tell, ``num.partitions``.
         cache_folder: Of the jars; None is the user's cache folder.
         extra: Kafka properties above those of ``deploy/kafka/server.properties``.
+        listeners: More addresses, all on loopback, for clients that use TLS or SASL.
+        scram_users: Password by name, for SCRAM; made when the folder is made.
     """
 
     folder: Path
@@ -38,6 +42,8 @@ class BrokerConfig:
     partitions: int = 4
     cache_folder: Path | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    listeners: Sequence[configuration.Listener] = ()
+    scram_users: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def host(self) -> str:
@@ -58,8 +64,8 @@ class BrokerStatus:
 class EmbeddedBroker:
     """The Kafka of one folder, whoever started it: any process may ask for it or stop it.
 
-    Works: one node for development, tests and benchmarks. Does not: replication, other machines,
-    encryption; give ``CANDLEWICK_BROKER__URL`` for those.
+    Works: one node for development, tests and benchmarks. Does not: replication, other machines;
+    give ``CANDLEWICK_BROKER__URL`` for those.
     """
 
     def __init__(self, config: BrokerConfig) -> None:
@@ -201,8 +207,9 @@ class EmbeddedBroker:
             controller_port=controller_port,
             folder=self._folder / "data",
             extra=extra,
+            listeners=self.config.listeners,
         )
-        (self._folder / "server.properties").write_text(rendered, encoding="utf-8")
+        _write_private(self._folder / "server.properties", rendered)
         logging_text = configuration.read_template("log4j2.properties")
         (self._folder / "log4j2.properties").write_text(logging_text, encoding="utf-8")
         (self._folder / "tmp").mkdir(exist_ok=True)
@@ -211,15 +218,23 @@ class EmbeddedBroker:
         command = [*base, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
         command += ["--cluster-id", configuration.new_cluster_id()]
         command += ["--config", str(self._folder / "server.properties")]
-        completed = subprocess.run(
-            command,
-            cwd=self._folder,
-            env=_clean_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        users = self._folder / "scram-users"
+        if self.config.scram_users:
+            # One argument a line, read by Kafka: passwords stay out of the list of processes.
+            _write_private(users, "\n".join(_scram_arguments(self.config.scram_users)))
+            command.append(f"@{users}")
+        try:
+            completed = subprocess.run(
+                command,
+                cwd=self._folder,
+                env=_clean_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            users.unlink(missing_ok=True)
         if completed.returncode != 0:
             printed = (completed.stdout + completed.stderr).strip()
             raise BrokerStartError(
@@ -254,6 +269,20 @@ class EmbeddedBroker:
         with (self._folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner reads: it may hold passwords."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+
+
+def _scram_arguments(users: Mapping[str, str]) -> Iterator[str]:
+    for name, password in users.items():
+        for mechanism in SCRAM_MECHANISMS:
+            yield "--add-scram"
+            yield f"{mechanism}=[name={name},password={password}]"
 
 
 def _clean_environment() -> dict[str, str]:

@@ -10,22 +10,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from aiokafka.errors import KafkaError, ProducerFenced
 from faust.types import TP
 
-from app.connection import bootstrap_servers
+from app.connection import client_options
 from app.contracts.batch import RecordBatch
 from app.exits import RefusalError
 from app.identity import group_id, transactional_id, worker_folder
 from app.observe.health import HealthState, Phase
 from app.observe.metrics import Metrics
+from app.observe.requests import measure_requests
 from app.settings import Settings
 from app.streaming.protocols import Stage
 from app.streaming.runner import PartitionRunner, RunnerContext
 from app.streaming.side import SideChannel
-from app.streaming.store import StoreDamagedError
+from app.streaming.store import PartitionStore, StoreDamagedError, cache_usage
 from app.streaming.transaction import ProducerOptions
 
 if TYPE_CHECKING:
@@ -46,6 +47,16 @@ SAME_FAILURES = 3
 REQUEST_HEADROOM = 256 * 1024
 
 
+class Follower(Protocol):
+    """What wants to know which source partitions are owned, such as the views."""
+
+    def assigned(self, sources: Iterable[TP]) -> None:
+        """These source partitions are owned now, no others; they may not be ready yet."""
+
+    async def stop(self) -> None:
+        """The worker stops."""
+
+
 class Engine:
     """The runners of one worker."""
 
@@ -57,7 +68,12 @@ class Engine:
         self.health = health
         self.metrics = metrics
         self.runners: dict[TP, PartitionRunner] = {}
+        health.describe(
+            settings.deployment, settings.worker, [stage.agent for stage in self.stages.values()]
+        )
+        metrics.watch(settings.deployment, settings.worker, health, self._stores, cache_usage)
         self.side = SideChannel(self)
+        self.followers: list[Follower] = []
         self._app: CandlewickApp | None = None
         self._context: RunnerContext | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,6 +87,9 @@ class Engine:
     def attach(self, app: CandlewickApp) -> None:
         """Know the Faust application; called when it is made."""
         self._app = app
+        # Faust's type of it does not know the server.
+        web: Any = app.web
+        measure_requests(web.web_app, self.metrics)
 
     @property
     def app(self) -> CandlewickApp:
@@ -129,12 +148,18 @@ class Engine:
         """Checkpoint everything before partitions may go; intake has stopped."""
         self.health.restoring("rebalance")
         limit = self.settings.broker.session_timeout / _SECOND / 2
+        began = time.monotonic()
         suspended = [asyncio.ensure_future(each.suspend()) for each in self.runners.values()]
         if suspended:
             _, late = await asyncio.wait(suspended, timeout=limit)
             for task in late:
                 logger.warning("a checkpoint before the rebalance took over %.1f s", limit)
                 task.cancel()
+            count, seconds = len(suspended) - len(late), time.monotonic() - began
+            logger.info(
+                "rebalance: %d partitions checkpointed in %.2f s", count, seconds,
+                extra={"partitions": count, "seconds": seconds, "generation": self._generation},
+            )  # fmt: skip
 
     async def on_assigned(self, assigned: set[TP], generation: int) -> None:
         """Be ready for the source partitions among those assigned; release the others.
@@ -142,19 +167,29 @@ class Engine:
         Raises:
             RefusalError: stored state must not be used.
         """
+        began = time.monotonic()
         self._generation = generation
         self._fences.clear()
         sources = {tp for tp in assigned if self.is_source(tp.topic)}
         self.health.restoring(f"{len(sources)} partitions")
         for tp in [tp for tp in self.runners if tp not in sources]:
             await self._release(tp)
+        for follower in self.followers:
+            follower.assigned(sources)
         slots = asyncio.Semaphore(RESTORES_AT_ONCE)
         await asyncio.gather(*[self._own(tp, slots) for tp in sorted(sources)])
         for stage in self.stages.values():
             self.metrics.rebalanced(stage.agent)
         self.health.ready()
         self.side.start()
-        logger.info("ready with %d partitions: %s", len(sources), sorted(sources))
+        logger.info(
+            "ready with %d partitions: %s", len(sources), sorted(sources),
+            extra={
+                "partitions": len(sources),
+                "generation": generation,
+                "seconds": time.monotonic() - began,
+            },
+        )  # fmt: skip
 
     async def _own(self, tp: TP, slots: asyncio.Semaphore) -> None:
         runner = self.runners.get(tp)
@@ -177,15 +212,17 @@ class Engine:
         while not self._stopping:
             try:
                 await runner.restore()
-            except RefusalError:
+            except RefusalError as error:
+                self._phase(runner, Phase.FAILED, str(error))
                 raise
             except Exception as error:  # noqa: BLE001
                 # Of whatever kind, it is said and tried again; the partition waits in Kafka.
                 delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
                 attempt += 1
-                logger.warning(
+                runner.log.warning(
                     "%s %d cannot be restored: %r; again in %.1f s",
                     runner.stage.agent, runner.partition, error, delay,
+                    extra={"error": type(error).__name__, "seconds": delay},
                 )  # fmt: skip
                 await asyncio.sleep(delay)
             else:
@@ -197,13 +234,18 @@ class Engine:
         await runner.close()
         self.health.released(runner.stage.agent, runner.partition)
         self.metrics.partition_released(runner.stage.agent, runner.partition)
+        runner.log.info(
+            "%s %d: released at position %d", runner.stage.agent, runner.partition, runner.position,
+            extra={"position": runner.position},
+        )  # fmt: skip
 
     # --- failures --------------------------------------------------------------------------
 
     def _failed(self, runner: PartitionRunner, error: BaseException) -> None:
-        logger.warning(
+        runner.log.warning(
             "%s %d: dropped its state after position %d: %r",
             runner.stage.agent, runner.partition, runner.position, error,
+            extra={"position": runner.position, "error": type(error).__name__},
         )  # fmt: skip
         self._phase(runner, Phase.RESTORING, repr(error))
         if not self._stopping:
@@ -217,12 +259,17 @@ class Engine:
             self.metrics.fenced(runner.stage.agent)
             self._fences[tp] = self._fences.get(tp, 0) + 1
             if self._fences[tp] >= 2:
-                raise RefusalError(
+                raise self._refusal(
+                    runner,
                     f"{runner.stage.agent} {runner.partition} was fenced twice without a "
                     f"rebalance: another application uses the transactional id "
                     f"{transactional_id(self.settings, runner.stage.agent, runner.partition)}, "
-                    "probably a deployment of the same name with other agents"
+                    "probably a deployment of the same name with other agents",
                 )
+            runner.log.warning(
+                "%s %d: fenced by another owner", runner.stage.agent, runner.partition,
+                extra={"position": runner.position, "generation": generation},
+            )  # fmt: skip
             # The legitimate owner is known after the next heartbeat.
             await asyncio.sleep(self.settings.broker.heartbeat_interval / _SECOND + 1.0)
         elif not isinstance(error, KafkaError | OSError | StoreDamagedError):
@@ -242,10 +289,16 @@ class Engine:
         count = count + 1 if position == runner.position else 1
         self._failures[tp] = (runner.position, count)
         if count >= SAME_FAILURES:
-            raise RefusalError(
+            raise self._refusal(
+                runner,
                 f"{runner.stage.agent} {runner.partition} fails at position {runner.position} "
-                f"again and again: {error!r}; nothing of it was published, the log is unchanged"
+                f"again and again: {error!r}; nothing of it was published, the log is unchanged",
             ) from error
+
+    def _refusal(self, runner: PartitionRunner, text: str) -> RefusalError:
+        """What ends the worker because of a partition, which `/healthz` and the log then name."""
+        self._phase(runner, Phase.FAILED, text)
+        return RefusalError(text)
 
     def _is_current(self, tp: TP, runner: PartitionRunner, generation: int) -> bool:
         return (
@@ -277,6 +330,7 @@ class Engine:
         """Checkpoint everything and release it; a fault of one partition does not keep others."""
         self.health.stopping()
         self._stopping = True
+        began = time.monotonic()
         await self.side.stop()
         for task in list(self._tasks):
             task.cancel()
@@ -284,10 +338,17 @@ class Engine:
         results = await asyncio.gather(
             *[self._finish(runner) for _, runner in runners], return_exceptions=True
         )
-        for (tp, _), result in zip(runners, results, strict=True):
+        for (tp, runner), result in zip(runners, results, strict=True):
             if isinstance(result, BaseException):
-                logger.warning("%s was not closed cleanly: %r", tp, result)
+                runner.log.warning("%s was not closed cleanly: %r", tp, result)
         self.runners.clear()
+        seconds = time.monotonic() - began
+        logger.info(
+            "stopped: %d partitions released in %.2f s", len(runners), seconds,
+            extra={"partitions": len(runners), "seconds": seconds},
+        )  # fmt: skip
+        for follower in self.followers:
+            await follower.stop()
 
     async def _finish(self, runner: PartitionRunner) -> None:
         limit = self.settings.broker.session_timeout / _SECOND
@@ -295,6 +356,10 @@ class Engine:
             await asyncio.wait_for(runner.suspend(), limit)
         finally:
             await asyncio.wait_for(runner.close(), limit)
+
+    def _stores(self) -> list[tuple[str, PartitionStore]]:
+        runners = self.runners.values()
+        return [(each.stage.agent, each.store) for each in runners if each.store is not None]
 
     # --- wiring ----------------------------------------------------------------------------
 
@@ -309,7 +374,7 @@ class Engine:
     def _make_context(self) -> RunnerContext:
         if self._context is None:
             self._context = RunnerContext(
-                bootstrap_servers=bootstrap_servers(self.settings),
+                connection=client_options(self.settings),
                 request_timeout=self.request_timeout,
                 group=group_id(self.settings),
                 checkpoint=self.settings.checkpoint,
@@ -325,7 +390,7 @@ class Engine:
     def _producer_options(self, agent: str, partition: int) -> ProducerOptions:
         compression = self.settings.topics.compression
         return ProducerOptions(
-            bootstrap_servers=bootstrap_servers(self.settings),
+            connection=client_options(self.settings),
             transactional_id=transactional_id(self.settings, agent, partition),
             transaction_timeout=self.settings.broker.transaction_timeout // _MILLISECOND,
             request_timeout=self.request_timeout,

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -35,11 +36,16 @@ class Bounds:
 
 @asynccontextmanager
 async def changelog_reader(
-    bootstrap_servers: str, request_timeout: int
+    connection: Mapping[str, Any], request_timeout: int
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """Open a consumer without a group that reads committed records; time-out in ms."""
+    """Open a consumer without a group that reads committed records.
+
+    Args:
+        connection: see `app.connection.client_options`.
+        request_timeout: in ms.
+    """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers,
+        **connection,
         client_id="candlewick-restore",
         enable_auto_commit=False,
         isolation_level="read_committed",

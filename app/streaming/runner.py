@@ -11,14 +11,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiokafka import TopicPartition
 
 from app.contracts.batch import RecordBatch
 from app.contracts.outputs import Taken
 from app.exits import RefusalError
+from app.observe.fields import bound_logger
+from app.observe.latency import Uncommitted, runs_of
 from app.observe.metrics import Metrics
 from app.settings import CheckpointSettings
 from app.streaming.protocols import Stage, State
@@ -31,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: A checkpoint under backlog waits this many times what the last one cost: 5 % of the CPU.
 COST_RATIO = 20
+#: Of a checkpoint, in their order, for metrics.
+PHASES = ("freeze", "transaction", "store")
 _SECOND = 1_000_000_000
 
 
@@ -38,7 +43,8 @@ _SECOND = 1_000_000_000
 class RunnerContext:
     """What all runners of a worker share."""
 
-    bootstrap_servers: str
+    #: See `app.connection.client_options`; holds a password.
+    connection: Mapping[str, Any] = field(repr=False)
     request_timeout: int
     group: str
     checkpoint: CheckpointSettings
@@ -55,10 +61,13 @@ class PartitionRunner:
     def __init__(self, stage: Stage, partition: int, context: RunnerContext) -> None:
         self.stage = stage
         self.partition = partition
+        self.log = bound_logger(logger, agent=stage.agent, partition=partition)
         self.ready = False
         #: More input is waiting: checkpoints may stretch.
         self.backlog = False
         self.position = 0
+        #: When (monotonic) the last checkpoint was committed, None before the first one.
+        self.checkpointed_at: float | None = None
         self._context = context
         self._state: State | None = None
         self._store: PartitionStore | None = None
@@ -66,6 +75,9 @@ class PartitionRunner:
         self._source_id = self._changelog_id = ""
         self._dirty_since: float | None = None
         self._output_since: float | None = None
+        #: Since when (monotonic) a change is not committed, and the batches that it came with.
+        self.uncommitted_since: float | None = None
+        self._uncommitted = Uncommitted()
         self._cost = 0.0
         self._busy = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -101,12 +113,12 @@ class PartitionRunner:
             return False
         state = self.state
         began = time.perf_counter()
-        before = state.progress
+        before, outputs = state.progress, state.pending_outputs
         try:
             state.apply(batch)
         except Exception as error:
             # Whatever it is: the state may be half changed, so it goes, and the log is read again.
-            logger.exception("%s %d: a batch failed", self.stage.agent, self.partition)
+            self.log.exception("%s %d: a batch failed", self.stage.agent, self.partition)
             self.fail(error)
             return False
         self.position = batch.next
@@ -116,11 +128,15 @@ class PartitionRunner:
         if after.event_time != self._maximum:
             self._maximum = after.event_time
             self._moved_at = now
+        appended = runs_of(batch.append_times)
+        self._uncommitted.add(appended, made_output=state.pending_outputs > outputs)
         self._context.metrics.batch_applied(
             self.stage.agent,
             seconds=time.perf_counter() - began,
             outcomes=_difference(after.counts, before.counts),
             dead=_difference(after.dead, before.dead),
+            ignored=_difference(after.ignored, before.ignored),
+            appended=appended,
         )
         return True
 
@@ -128,6 +144,8 @@ class PartitionRunner:
         state = self.state
         if self._dirty_since is None:
             self._dirty_since = now
+        if self.uncommitted_since is None:
+            self.uncommitted_since = now
         if self._output_since is None and state.pending_outputs:
             self._output_since = now
         if state.pending_bytes > self._context.checkpoint.max_pending_bytes:
@@ -181,8 +199,10 @@ class PartitionRunner:
             try:
                 taken = self._state.take(self._source_id)
                 self._dirty_since = self._output_since = None
+                batches, self._uncommitted = self._uncommitted, Uncommitted()
                 records = self._records(taken)
                 self._cost = time.thread_time() - worked
+                frozen = time.perf_counter()
                 following = await self._producer.publish(
                     self.partition,
                     records,
@@ -191,6 +211,8 @@ class PartitionRunner:
                     taken.next,
                     self._context.group,
                 )
+                committed = time.perf_counter()
+                self._context.metrics.published(self.stage.agent, batches)
                 await asyncio.to_thread(
                     self._store.write, taken.rows, following, self._changelog_id
                 )
@@ -202,7 +224,12 @@ class PartitionRunner:
             if self._state is not None:
                 self._state.stored()
             self._room.set()
-            self._measure(taken, time.perf_counter() - began)
+            self.checkpointed_at = time.monotonic()
+            # What came in meanwhile waits for the next one.
+            self.uncommitted_since = self._dirty_since
+            ended = time.perf_counter()
+            phases = (frozen - began, committed - frozen, ended - committed)
+            self._measure(taken, dict(zip(PHASES, phases, strict=True)))
             return True
 
     def _records(self, taken: Taken) -> dict[str, list[Row]]:
@@ -212,15 +239,16 @@ class PartitionRunner:
         records[self.stage.changelog] = [(key, value, []) for key, value in taken.rows]
         return records
 
-    def _measure(self, taken: Taken, seconds: float) -> None:
+    def _measure(self, taken: Taken, phases: Mapping[str, float]) -> None:
         outputs = [record for rows in taken.outputs.values() for record in rows]
         bars = taken.outputs.get("bars", [])
         revised = sum(b'"revision":0,' not in (record.value or b"") for record in bars)
         self._context.metrics.checkpoint_committed(
             self.stage.agent,
-            seconds=seconds,
+            seconds=sum(phases.values()),
+            phases=phases,
             rows=len(taken.rows),
-            outputs=len(outputs),
+            outputs={name: len(rows) for name, rows in taken.outputs.items()},
             size=sum(len(record.value or b"") for record in outputs)
             + sum(len(key) + len(value or b"") for key, value in taken.rows),
             bars=len(bars) - revised,
@@ -259,13 +287,11 @@ class PartitionRunner:
             if self._store is None:
                 self._store = PartitionStore(context.folder(stage.agent, partition))
             if self._damaged:
-                logger.warning("%s is damaged: rebuilt from the changelog", self._store.folder)
+                self.log.warning("%s is damaged: rebuilt from the changelog", self._store.folder)
                 self._store.clear()
                 self._damaged = False
             changelog = TopicPartition(stage.changelog, partition)
-            async with changelog_reader(
-                context.bootstrap_servers, context.request_timeout
-            ) as consumer:
+            async with changelog_reader(context.connection, context.request_timeout) as consumer:
                 limits = await bounds(consumer, [changelog, self.source])
                 _, records = await catch_up(
                     consumer, self._store, changelog, self._changelog_id, limits[changelog]
@@ -285,16 +311,18 @@ class PartitionRunner:
             self._check_position(position, limits[self.source])
             self._state = state
             self.position = position
-            self._dirty_since = self._output_since = None
+            self._dirty_since = self._output_since = self.uncommitted_since = None
+            self._uncommitted = Uncommitted()
             self._room.set()
             self._maximum = state.progress.event_time
             self._moved_at = time.monotonic()
         self.resume()
         seconds = time.monotonic() - began
         context.metrics.restored(stage.agent, seconds=seconds, records=records)
-        logger.info(
+        self.log.info(
             "%s %d: restored to position %d in %.2f s (%d changelog records)",
             stage.agent, partition, self.position, seconds, records,
+            extra={"position": self.position, "seconds": seconds, "records": records},
         )  # fmt: skip
 
     def _check_position(self, position: int, limits: Bounds) -> None:

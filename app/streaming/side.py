@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
-from app.connection import bootstrap_servers
+from app.connection import client_options
+from app.observe.gauges import Stalls
 
 if TYPE_CHECKING:
     from app.streaming.engine import Engine
@@ -42,10 +43,12 @@ class SideChannel:
         self._tasks: list[asyncio.Task[None]] = []
         #: When (monotonic) a clock record was sent at which position.
         self._clocks: dict[TP, tuple[int, float]] = {}
+        self._stalls = Stalls()
 
     def start(self) -> None:
         """Start the timers; may be called again."""
         if not self._tasks:
+            self._engine.metrics.garbage.start()
             self._tasks = [
                 asyncio.create_task(self._every(FORMING_SECONDS, self._send_forming)),
                 asyncio.create_task(self._every(CLOCK_SECONDS, self._send_clocks)),
@@ -55,6 +58,7 @@ class SideChannel:
 
     async def stop(self) -> None:
         """Stop the timers and the producer."""
+        self._engine.metrics.garbage.stop()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -82,7 +86,7 @@ class SideChannel:
             if self._producer is None:
                 settings = self._engine.settings
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=bootstrap_servers(settings),
+                    **client_options(settings),
                     client_id="candlewick-side",
                     enable_idempotence=True,
                     compression_type=None
@@ -129,6 +133,7 @@ class SideChannel:
 
     async def _gauges(self) -> None:
         ends = self._engine.end_offsets()
+        self._note_waits(ends)
         for tp, runner in self._ready():
             progress = runner.state.progress
             self._engine.metrics.partition_state(
@@ -141,6 +146,21 @@ class SideChannel:
                 pending_bytes=runner.state.pending_bytes,
                 rows=progress.rows,
             )
+
+    def _note_waits(self, ends: Mapping[TP, int]) -> None:
+        """Of partitions that are being restored, too: they do not move either."""
+        now = self._engine.now()
+        for tp, runner in self._engine.runners.items():
+            key = (runner.stage.agent, runner.partition)
+            lag = ends[tp] - runner.position if tp in ends else 0
+            self._engine.metrics.partition_waits(
+                *key,
+                uncommitted=runner.uncommitted_since,
+                stalled=self._stalls.since(key, runner.position, lag, now),
+            )
+        self._stalls.keep(
+            (runner.stage.agent, runner.partition) for runner in self._engine.runners.values()
+        )
 
 
 def _retrieve(future: asyncio.Future[object]) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 from rocksdict import (
     BlockBasedOptions,
     Cache,
+    DbClosedError,
     Options,
     Rdict,
     ReadOptions,
@@ -32,10 +33,26 @@ CACHE_BYTES = 64 * 1024 * 1024
 WRITE_BUFFER_BYTES = 64 * 1024 * 1024
 #: Sorts before every row's key.
 _POSITION_KEY = b"\0position"
+#: RocksDB's properties for metrics, by our names.
+MEASURED = {
+    "keys": "rocksdb.estimate-num-keys",
+    "memtable_bytes": "rocksdb.cur-size-all-mem-tables",
+    "file_bytes": "rocksdb.total-sst-files-size",
+    "table_reader_bytes": "rocksdb.estimate-table-readers-mem",
+    "pending_compaction_bytes": "rocksdb.estimate-pending-compaction-bytes",
+    "background_errors": "rocksdb.background-errors",
+    "write_stopped": "rocksdb.is-write-stopped",
+}
 _cache = Cache(CACHE_BYTES)
 _write_buffers = WriteBufferManager.new_write_buffer_manager_with_cache(
     WRITE_BUFFER_BYTES, False, _cache
 )
+
+
+def cache_usage() -> int:
+    """Bytes in the block cache that all stores of this process share."""
+    used: int = _cache.get_usage()
+    return used
 
 
 class StoreInUseError(RefusalError):
@@ -159,6 +176,18 @@ class PartitionStore:
         except Exception as error:
             # After a failed write in the background RocksDB takes no other until it is reopened.
             raise StoreDamagedError(f"{self.folder}: {error}") from error
+
+    def sizes(self) -> Mapping[str, int] | None:
+        """What RocksDB says of itself, by the names of `MEASURED`; None while it is closed.
+
+        Some microseconds each, from memory (but the estimates after a flush).
+        """
+        try:
+            return {name: self._db.property_int_value(key) or 0 for name, key in MEASURED.items()}
+        except (DbClosedError, RuntimeError) as error:
+            # Closed, or being closed in another thread ("already mutably borrowed").
+            logger.debug("%s cannot be measured: %r", self.folder, error)
+            return None
 
     def clear(self) -> None:
         """Begin anew with an empty store."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -26,7 +26,8 @@ Row = tuple[bytes | None, bytes | None, Headers]
 class ProducerOptions:
     """What a transactional producer needs; durations in milliseconds."""
 
-    bootstrap_servers: str
+    #: See `app.connection.client_options`; holds a password.
+    connection: Mapping[str, Any] = field(repr=False)
     transactional_id: str
     transaction_timeout: int
     request_timeout: int
@@ -39,7 +40,7 @@ class TransactionalProducer:
 
     def __init__(self, options: ProducerOptions) -> None:
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=options.bootstrap_servers,
+            **options.connection,
             client_id=options.transactional_id,
             transactional_id=options.transactional_id,
             transaction_timeout_ms=options.transaction_timeout,

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import faust
 import numpy as np
 from aiokafka import TopicPartition
+from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
+from faust.types.auth import AuthProtocol, CredentialsT
 
 from app.contracts.batch import RecordBatch
 from app.streaming.slim import SlimBatch
@@ -39,6 +41,24 @@ _MILLISECOND = 1_000_000
 def register_transport() -> None:
     """Make `broker="candlewick://..."` known to Faust; may be called again."""
     TRANSPORTS.aliases[SCHEME] = "app.streaming.transport:Transport"
+
+
+def faust_credentials(security: Mapping[str, Any]) -> CredentialsT | None:
+    """Return aiokafka's options (`app.security.client_security`) in Faust's own terms.
+
+    Faust gives them to its consumer and to its producer, and would give those PLAINTEXT otherwise.
+    """
+    protocol, context = security["security_protocol"], security.get("ssl_context")
+    if protocol == AuthProtocol.PLAINTEXT.value:
+        return None
+    if protocol == AuthProtocol.SSL.value:
+        return SSLCredentials(context)
+    return SASLCredentials(
+        username=security["sasl_plain_username"],
+        password=security["sasl_plain_password"],
+        mechanism=security["sasl_mechanism"],
+        ssl_context=context,
+    )
 
 
 def merge_batches(
