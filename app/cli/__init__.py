@@ -6,23 +6,41 @@ What may go wrong in the ordinary course of things is one line on standard error
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import click
 
 from app import __version__
 from app.cli.bars import bars
 from app.cli.broker import broker
 from app.cli.common import CandlewickGroup
-from app.cli.feeds import replay, simulate
+from app.cli.completion import completion
+from app.cli.dead import dead
+from app.cli.doctor import doctor
+from app.cli.feeds import replay
 from app.cli.reset import reset
 from app.cli.run import run
 from app.cli.settings import settings
+from app.cli.simulate import simulate
 from app.cli.topics import topics
 from app.cli.up import up
 from app.cli.worker import worker
 
 
+class Commands(CandlewickGroup):
+    """All commands, by what they are for."""
+
+    sections: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Start": ("up", "run", "doctor"),
+        "Send": ("replay", "simulate"),
+        "Look": ("bars", "dead", "topics", "settings"),
+        "Operate": ("worker", "broker", "reset", "completion"),
+    }
+
+
 @click.group(
-    cls=CandlewickGroup,
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="candlewick")
@@ -46,6 +64,9 @@ def candlewick() -> None:
 for command in (
     bars,
     broker,
+    completion,
+    dead,
+    doctor,
     replay,
     reset,
     run,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from app import exits
-from app.cli.common import read_settings, say
+from app.cli.common import json_option, print_json, read_settings, say
 
 folder_option = click.option(
     "--folder",
@@ -20,7 +19,12 @@ folder_option = click.option(
 
 @click.group()
 def broker() -> None:
-    """Start, stop and ask for the embedded Kafka: loopback only, data kept in its folder."""
+    """Start, stop and ask for the embedded Kafka: loopback only, data kept in its folder.
+
+    \b
+    Example:
+      candlewick broker start
+    """
 
 
 @broker.command()
@@ -28,7 +32,14 @@ def broker() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Of the clients; 0 picks a free one.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to become ready.")
 def start(folder: Path | None, port: int | None, timeout: float) -> None:
-    """Start the broker and wait until it is ready; fine where it runs already."""
+    """Start the broker and wait until it is ready; fine where it runs already.
+
+    Prints the address as a line for the environment.
+
+    \b
+    Example:
+      export "$(candlewick broker start)"
+    """
     from app.run.services import embedded_broker
 
     chosen = read_settings(broker={"folder": folder, "port": port})
@@ -50,7 +61,12 @@ def start(folder: Path | None, port: int | None, timeout: float) -> None:
 @folder_option
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds before it is killed.")
 def stop(folder: Path | None, timeout: float) -> None:
-    """Stop the broker; fine where none runs."""
+    """Stop the broker; fine where none runs. Its data stay.
+
+    \b
+    Example:
+      candlewick broker stop
+    """
     from app.run.services import embedded_broker
 
     embedded = embedded_broker(read_settings(broker={"folder": folder}))
@@ -61,14 +77,19 @@ def stop(folder: Path | None, timeout: float) -> None:
 
 @broker.command()
 @folder_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def status(folder: Path | None, as_json: bool) -> None:
-    """Tell whether the broker runs, and where; exit code 1 where it does not."""
+    """Tell whether the broker runs, and where; exit code 1 where it does not.
+
+    \b
+    --json prints running, pid, url, folder. Example:
+      candlewick broker status --json
+    """
     from app.run.services import embedded_broker
 
     found = embedded_broker(read_settings(broker={"folder": folder})).status()
     if as_json:
-        click.echo(json.dumps(asdict(found), default=str))
+        print_json(asdict(found))
     elif found.running:
         click.echo(f"running: process {found.pid} at {found.url}, in {found.folder}")
     else:

@@ -1,22 +1,27 @@
-"""What the commands share: option types, errors as one line, lines of progress."""
+"""What the commands share: options, errors as one line, tables, JSON, lines of progress."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from app import exits
 from app.durations import parse_duration
 from app.observe.logs import configure_logging, mask_addresses
-from app.settings import Settings, SettingsError, load_settings
+from app.settings import BarSettings, Settings, SettingsError, load_settings
 
 Result = TypeVar("Result")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+AGENTS: tuple[str, ...] = Settings.model_fields["agents"].default
 
 
 def _expected_errors() -> tuple[type[BaseException], ...]:
@@ -47,12 +52,33 @@ def _exit_code(error: BaseException) -> int:
 
 
 class CandlewickGroup(click.Group):
-    """A group whose commands end with one line and an exit code when something goes wrong."""
+    """A group whose commands end with one line and an exit code when something goes wrong.
+
+    `sections` are headings with names of commands, for the help; others come last.
+    """
+
+    sections: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands below their headings."""
+        named = {name for names in self.sections.values() for name in names}
+        rest = tuple(name for name in self.list_commands(ctx) if name not in named)
+        for heading, names in (*self.sections.items(), ("Commands", rest)):
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            lines = [
+                (name, command.get_short_help_str(formatter.width - 16))
+                for name, command in commands
+                if command is not None and not command.hidden
+            ]
+            if lines:
+                with formatter.section(heading):
+                    formatter.write_dl(lines)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.ClickException, click.Abort):
+        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
+            # Who reads our output has read enough: click ends without a word.
             raise
         except KeyboardInterrupt:
             click.echo("candlewick: stopped", err=True)
@@ -79,6 +105,18 @@ class DurationType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class IntervalType(DurationType):
+    """A duration that is a bar's; a shell offers the usual ones."""
+
+    name = "interval"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        usual = str(BarSettings.model_fields["intervals"].default).split(",")
+        return [CompletionItem(each) for each in usual if each.startswith(incomplete)]
+
+
 class ShareType(click.ParamType):
     """`1%` or `0.01`: a share from 0 to 1."""
 
@@ -97,7 +135,41 @@ class ShareType(click.ParamType):
 
 
 DURATION = DurationType()
+INTERVAL = IntervalType()
 SHARE = ShareType()
+
+
+def complete_deployment(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the deployments of the prefix that have a folder here; no broker is asked."""
+    try:
+        settings = load_settings(topic_prefix=context.params.get("topic_prefix") or "")
+        folders = [each.name for each in (settings.data_dir / "state").iterdir() if each.is_dir()]
+    except (SettingsError, OSError):
+        # While a line is being typed there is nowhere to say it; the command itself will.
+        return []
+    prefix = settings.topic_prefix
+    names = sorted(name.removeprefix(prefix) for name in folders if name.startswith(prefix))
+    return [
+        CompletionItem(name) for name in names if "." not in name and name.startswith(incomplete)
+    ]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+
+
+def deployment_options(command: Command) -> Command:
+    """Add `--deployment` and `--prefix`, which name a deployment other than the configured one."""
+    prefix = click.option(
+        "--prefix", "topic_prefix", help="Of its topics; the setting `topic_prefix`."
+    )
+    deployment = click.option(
+        "--deployment",
+        help="Which one; the setting `deployment`.",
+        shell_complete=complete_deployment,
+    )
+    return deployment(prefix(command))
 
 
 def overlay(**groups: Any) -> dict[str, Any]:
@@ -172,6 +244,32 @@ def run_async(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         if stopped:
             raise KeyboardInterrupt from None
         raise
+
+
+def print_json(value: Any) -> None:
+    """Print data for programs, on standard output."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines with columns below each other; the first is the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def safe_text(value: bytes | str) -> str:
+    """Return text that a terminal shows and never obeys.
+
+    What is not UTF-8, control characters and those that turn the direction of writing come as
+    their escapes: `\\xff`, `\\x1b`, `\\u202e`.
+    """
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def say(line: str) -> None:

@@ -1,10 +1,10 @@
-"""`candlewick replay` and `candlewick simulate`: what fills the ticks topic."""
+"""`candlewick replay`: recorded data into the input topics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -18,13 +18,26 @@ from app.cli.common import (
     say,
     show_progress,
 )
+from app.cli.mapping import mapping_options
+
+if TYPE_CHECKING:
+    from app.feeds.replayer import ReplaySummary
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+#: Skipped files that are named one by one.
+NAMED_SKIPPED: Final = 20
 
 
 def replay_options(command: Command) -> Command:
     """Add the options of a replay, in the names of `app.feeds.replayer.replay`."""
     options = [
+        click.option(
+            "--kind",
+            type=click.Choice(["trades", "quotes"]),
+            default="trades",
+            show_default=True,
+            help="Which records of the files, and so which topic.",
+        ),
         click.option("--rate", type=click.FloatRange(0, min_open=True), help="Records a second."),
         click.option(
             "--disorder",
@@ -45,6 +58,7 @@ def replay_options(command: Command) -> Command:
             "--batch-records", type=click.IntRange(1), help="At most so many records in a batch."
         ),
     ]
+    command = mapping_options(command)
     for option in reversed(options):
         command = option(command)
     return command
@@ -60,14 +74,17 @@ def replay_options(command: Command) -> Command:
 )
 @replay_options
 def replay(paths: tuple[Path, ...], **options: Any) -> None:
-    """Send recorded trades to the ticks topic, in event-time order.
+    """Send recorded trades to the topic ticks, or quotes to quotes, in event-time order.
 
-    PATH is a file or a folder: Lean equity trades (zip), CSV, Parquet. Every file is read through
-    before the first record is sent. The replay marks the partitions as historical and ends with a
-    flush, which closes all bars.
+    PATH is a file or a folder: Lean ticks (zip), TAQ CSV, raw Binance frames, CSV, Parquet. Every
+    file is read through before the first record is sent. The replay marks the partitions as
+    historical and ends with a flush, which closes all bars.
+
+    \b
+    Example:
+      candlewick replay ticks.csv --rate 10000
     """
     from app.admin import ensure_topics
-    from app.feeds.replayer import ReplaySummary
     from app.feeds.replayer import replay as send
 
     chosen = reachable(read_settings())
@@ -83,39 +100,21 @@ def replay(paths: tuple[Path, ...], **options: Any) -> None:
 
     summary = run_async(work)
     clear_progress()
-    for skipped in summary.skipped:
-        say(f"skipped {skipped.path}: {skipped.reason}")
+    say_left_out(summary)
     rate = summary.sent / summary.seconds if summary.seconds else 0.0
+    raw = f"{summary.raw:,} as they are, " if summary.raw else ""
     click.echo(
-        f"sent {summary.sent:,} records ({summary.trades:,} trades, {summary.corrupt:,} corrupt "
-        f"on purpose) in {summary.seconds:.1f} s, {rate:,.0f} records/s; "
-        f"reading the files took {summary.reading_seconds:.1f} s"
+        f"sent {summary.sent:,} records ({summary.trades:,} {summary.kind}, {raw}"
+        f"{summary.corrupt:,} corrupt on purpose) in {summary.seconds:.1f} s, "
+        f"{rate:,.0f} records/s; reading the files took {summary.reading_seconds:.1f} s"
     )
 
 
-@click.command()
-@click.option("--symbols", type=click.IntRange(1), default=8, show_default=True)
-@click.option(
-    "--rate",
-    type=click.FloatRange(0, min_open=True),
-    default=200.0,
-    show_default=True,
-    help="Trades a second, all symbols together.",
-)
-@click.option("--seed", type=int, default=0, show_default=True)
-def simulate(symbols: int, rate: float, seed: int) -> None:
-    """Send trades of a small simulated market, as they happen, until stopped."""
-    from app.admin import ensure_topics
-    from app.feeds.simulator import simulate as send
-
-    chosen = reachable(read_settings())
-
-    async def work() -> None:
-        await ensure_topics(chosen)
-        say(f"simulating {symbols} symbols at {rate:g} trades/s; stop it with Ctrl-C")
-        await send(chosen, symbols=symbols, rate=rate, seed=seed)
-
-    try:
-        run_async(work)
-    except KeyboardInterrupt:
-        say("stopped")
+def say_left_out(summary: ReplaySummary) -> None:
+    """Name the files that were skipped, and count the records that were left out, by reason."""
+    for skipped in summary.skipped[:NAMED_SKIPPED]:
+        say(f"skipped {skipped.path}: {skipped.reason}")
+    if len(summary.skipped) > NAMED_SKIPPED:
+        say(f"skipped {len(summary.skipped) - NAMED_SKIPPED} more files")
+    for reason, count in summary.left_out.items():
+        say(f"left out {count:,} records: {reason}")

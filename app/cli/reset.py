@@ -7,10 +7,20 @@ from typing import Any, TypeVar
 
 import click
 
-from app.cli.common import overlay, reachable, read_settings, run_async, say
-from app.identity import deployment_folder, group_id
+from app.cli.common import (
+    deployment_options,
+    json_option,
+    print_json,
+    reachable,
+    read_settings,
+    run_async,
+    say,
+)
+from app.connection import connect
+from app.identity import deployment_folder, deployment_name
 from app.settings import Settings
-from app.topics import ticks_topic, topic_table
+from app.stages import stage_groups, with_all_agents
+from app.topics import source_topic, topic_table
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,8 +32,8 @@ def reset_options(command: Command) -> Command:
     reset_option = click.option(
         "--reset",
         is_flag=True,
-        help="First remove the deployment's topics, group and folder, after asking; the ticks "
-        "stay and are read again.",
+        help="First remove the deployment's topics, groups and folder, after asking; the ticks "
+        "and quotes stay and are read again.",
     )
     return reset_option(yes_option(command))
 
@@ -34,28 +44,61 @@ def confirm_reset(settings: Settings, *, yes: bool) -> None:
     Raises:
         click.Abort: the answer is no.
     """
-    ticks = ticks_topic(settings)
-    names = [spec.name for spec in topic_table(settings) if spec.name != ticks]
-    say(f"topics: {', '.join(names)}")
-    say(f"group:  {group_id(settings)}")
+    whole = with_all_agents(settings)
+    say(f"topics: {', '.join(own_topics(whole))}")
+    say(f"groups: {deployment_name(settings)}.* ({', '.join(whole.agents)})")
     say(f"folder: {deployment_folder(settings)}")
     if not yes:
         click.confirm(f"remove deployment {settings.deployment!r}?", abort=True, err=True)
 
 
-@click.command()
-@click.option("--deployment", help="Which one; the setting `deployment`.")
-@click.option("--prefix", "topic_prefix", help="Of its topics; the setting `topic_prefix`.")
-@yes_option
-def reset(deployment: str | None, topic_prefix: str | None, yes: bool) -> None:
-    """Remove a deployment: its output topics, its consumer group and its local folder.
+def own_topics(whole: Settings) -> list[str]:
+    """Return the topics that are a deployment's own, of the settings of the whole of it."""
+    shared = {source_topic(whole, agent) for agent in whole.agents}
+    return [spec.name for spec in topic_table(whole) if spec.name not in shared]
 
-    The ticks stay: the next start reads them again from the beginning. No worker of the deployment
-    may be running.
+
+async def _present(settings: Settings) -> dict[str, Any]:
+    """Return what there is to be removed."""
+    whole = with_all_agents(settings)
+    async with connect(settings) as client:
+        topics = set(await client.list_topics())
+        groups = await stage_groups(client, whole)
+    folder = deployment_folder(settings)
+    return {
+        "deployment": settings.deployment,
+        "topics": [name for name in own_topics(whole) if name in topics],
+        "groups": groups,
+        "folder": str(folder) if folder.is_dir() else None,
+    }
+
+
+@click.command()
+@deployment_options
+@yes_option
+@json_option
+def reset(deployment: str | None, topic_prefix: str | None, yes: bool, as_json: bool) -> None:
+    """Remove a deployment: its output topics, its consumer groups and its local folder.
+
+    The ticks and quotes stay: the next start reads them again from the beginning. No worker of the
+    deployment may be running.
+
+    \b
+    --json prints what was there and is removed: deployment, topics, groups,
+    folder (null: there was none). Example:
+      candlewick reset --deployment trial
     """
     from app.admin import delete_deployment
 
-    chosen = reachable(read_settings(**overlay(deployment=deployment, topic_prefix=topic_prefix)))
+    chosen = reachable(read_settings(deployment=deployment, topic_prefix=topic_prefix))
     confirm_reset(chosen, yes=yes)
-    run_async(lambda: delete_deployment(chosen))
+
+    async def work() -> dict[str, Any]:
+        present = await _present(chosen)
+        await delete_deployment(chosen)
+        return present
+
+    removed = run_async(work)
     say("removed")
+    if as_json:
+        print_json(removed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.cli.common import clear_progress, read_settings, run_async, say, show_progress
-from app.cli.feeds import replay_options
+from app.cli.feeds import NAMED_SKIPPED, replay_options
 from app.cli.reset import confirm_reset, reset_options
+from app.run.kinds import AGENT_OF
 
 if TYPE_CHECKING:
+    from app.feeds.files import Skipped
     from app.run.session import RunSummary
 
 
@@ -35,7 +38,7 @@ def _check_export(ctx: click.Context, param: click.Parameter, value: Path | None
     multiple=True,
     metavar="PATH",
     type=click.Path(exists=True, path_type=Path),
-    help="Recorded trades; several PATHs may follow it, and it may be repeated.",
+    help="Recorded ticks; several PATHs may follow it, and it may be repeated.",
 )
 @click.argument("more", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, path_type=Path))
 @click.option("--until-drained", is_flag=True, help="End when every bar is closed.")
@@ -46,8 +49,10 @@ def _check_export(ctx: click.Context, param: click.Parameter, value: Path | None
     metavar="FILE.{csv,parquet}",
     help="Write the highest revision of each bar; FILE is replaced whole.",
 )
-@click.option("--policy", help="Of the sale conditions: all, sip, algoseek.")
-@click.option("--intervals", help="Of the bars: 1s,10s,1m.")
+@click.option(
+    "--policy", type=click.Choice(["all", "sip", "algoseek"]), help="Of the sale conditions."
+)
+@click.option("--intervals", metavar="1s,1m,...", help="Of the bars.")
 @click.option("--partitions", type=click.IntRange(1), help="Of fresh topics.")
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Of all state.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
@@ -55,7 +60,8 @@ def _check_export(ctx: click.Context, param: click.Parameter, value: Path | None
 @click.option(
     "--from-log",
     metavar="PREFIX",
-    help="Read the existing topic PREFIX.ticks with a fresh deployment; --replay is optional.",
+    help="Read the existing topic PREFIX.ticks, or PREFIX.quotes, with a fresh deployment; "
+    "--replay is optional.",
 )
 @click.option("--fetch-max-bytes", type=click.IntRange(1024), help="Of a partition and fetch.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -79,12 +85,16 @@ def run(
     yes: bool,
     **replay_choices: Any,
 ) -> None:
-    """Replay recorded trades through the whole engine, and export the bars.
+    """Replay recorded trades, or quotes, through the whole engine, and export their bars.
 
-    Starts what is missing (broker, topics, workers) and stops what it started. Unless --deployment
-    or --from-log says otherwise, everything is fresh: a topic prefix `run-XXXXXXXX.` of its own,
-    with topics that stay, so that `--from-log run-XXXXXXXX` can read the same log again. A worker
-    that dies is started again, and counted.
+    Starts what is missing (broker, topics, workers with the agent of that --kind) and stops what it
+    started. Unless --deployment or --from-log says otherwise, everything is fresh: a topic prefix
+    `run-XXXXXXXX.` of its own, with topics that stay, so that `--from-log run-XXXXXXXX` can read
+    the same log again. A worker that dies is started again, and counted.
+
+    \b
+    Example:
+      candlewick run --replay ticks.csv --until-drained --export bars.parquet
     """
     from app.run.session import RunOptions, fresh_name, log_prefix
     from app.run.session import run as run_session
@@ -98,12 +108,16 @@ def run(
         )
     if reset and deployment is None:
         raise click.UsageError("--reset needs --deployment: anything else is fresh already")
+    kind = replay_choices.pop("kind")
+    if policy is not None and kind != "trades":
+        raise click.UsageError(f"--policy is about trades: {kind} have no sale conditions")
     name, prefix = deployment, None
     if from_log is not None:
         name, prefix = deployment or fresh_name(), log_prefix(from_log)
     elif deployment is None:
         name, prefix = "run", log_prefix(fresh_name())
     settings = read_settings(
+        agents=(AGENT_OF[kind],),
         deployment=name,
         topic_prefix=prefix,
         data_dir=data_dir,
@@ -136,11 +150,18 @@ def summary_lines(summary: RunSummary, export: Path | None) -> list[str]:
     lines = [f"group          {summary.group}"]
     if summary.replayed is not None:
         sent = summary.replayed
-        lines.append(f"records sent   {sent.sent:,} ({sent.corrupt:,} corrupt on purpose)")
+        raw = f", {sent.raw:,} as they are" if sent.raw else ""
+        lines.append(f"records sent   {sent.sent:,} ({sent.corrupt:,} corrupt on purpose{raw})")
+        lines += [f"  left out     {count:,} {reason}" for reason, count in sent.left_out.items()]
+        lines += _skipped_lines(sent.skipped)
     if summary.outcomes is not None:
         lines.append(f"records read   {summary.outcomes.records:,}")
         counts = summary.outcomes.counts
-        lines += [f"  {outcome:<13}{count:,}" for outcome, count in counts.items()]
+        details = summary.outcomes.details
+        for outcome, count in counts.items():
+            lines.append(f"  {outcome:<13}{count:,}")
+            if outcome == "ignored":
+                lines += [f"    {reason:<11}{part:,}" for reason, part in details.items() if part]
     if summary.bars is not None:
         lines.append(f"bars exported  {summary.bars:,} to {export}")
     lines.append(f"restarts       {summary.restarts}")
@@ -150,4 +171,12 @@ def summary_lines(summary: RunSummary, export: Path | None) -> list[str]:
         lines.append(f"peak memory    {summary.peak_memory / 1e6:,.0f} MB, the greatest worker")
     rate = summary.outcomes.records / summary.seconds if summary.outcomes else 0.0
     lines.append(f"seconds        {summary.seconds:.2f} ({rate:,.0f} ticks/s)")
+    return lines
+
+
+def _skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
+    """Name the files that were skipped; of very many the first ones."""
+    lines = [f"  skipped      {each.path}: {each.reason}" for each in skipped[:NAMED_SKIPPED]]
+    if len(skipped) > NAMED_SKIPPED:
+        lines.append(f"  skipped      {len(skipped) - NAMED_SKIPPED:,} more files")
     return lines

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from app.cli.common import read_settings
+from app.cli.common import print_json, read_settings
 from app.observe.logs import MASK, mask_addresses
 from app.run.environment import environment_name, setting_text, walk_settings
 
@@ -20,6 +20,11 @@ def settings(as_json: bool) -> None:
 
     The text is a TOML file that `CANDLEWICK_CONFIG` may name; the comment behind each value is
     its name in the environment.
+
+    \b
+    --json prints an object from names CANDLEWICK_... to values; null is not set.
+    Example:
+      candlewick settings > candlewick.toml
     """
     group = ""
     found: dict[str, Any] = {}
@@ -38,7 +43,10 @@ def settings(as_json: bool) -> None:
             lines += ["", f"[{group}]"]
         shown = f"# {path[-1]} is not set" if text is None else f"{path[-1]} = {_toml(found[name])}"
         lines.append(f"{shown:<44}  # {name}")
-    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
+    if as_json:
+        print_json(found)
+    else:
+        click.echo("\n".join(lines))
 
 
 def _toml(value: Any) -> str:

@@ -27,6 +27,10 @@ def worker(
     It takes the embedded broker where one runs and none is configured. What would keep it from
     starting is told beforehand in one line: no broker, other topics, state of other settings, a
     web port in use.
+
+    \b
+    Example:
+      candlewick worker --name second --web-port 0
     """
     from app.run.environment import settings_environment
 
@@ -34,7 +38,9 @@ def worker(
     if reset:
         confirm_reset(chosen, yes=yes)
     run_async(lambda: _prepare(chosen, reset=reset))
-    command = [sys.executable, "-m", "faust", "-A", "app", "worker"]
+    # Faust's banner is no line of JSON.
+    quiet = ["--quiet"] if chosen.log.format == "json" else []
+    command = [sys.executable, "-m", "faust", "-A", "app", *quiet, "worker"]
     sys.stdout.flush()
     os.execve(sys.executable, command, settings_environment(chosen))
 
@@ -46,7 +52,8 @@ async def _prepare(settings: Settings, *, reset: bool) -> None:
     from app.web.bind import check_port
 
     if settings.web.enabled and settings.web.port:
-        check_port(settings.web.host, settings.web.port)
+        opened = settings.web.open_without_authentication
+        check_port(settings.web.host, settings.web.port, opened=opened)
     if reset:
         await delete_deployment(settings)
         say("removed")

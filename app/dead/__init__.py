@@ -1,0 +1,29 @@
+"""Dead letters: the records an agent could not take, with the reason and where they came from.
+
+What comes in: the topic `DEPLOYMENT.AGENT.dead`, a log that nothing is ever removed from before its
+retention. What goes out: its letters, newest first or in their order, and, on request, the same or
+mended bytes once more to the agent's source topic.
+
+Read the files in this order: `letters` (one letter, reading), `resend` (back to the source). What
+each reason means is in `app/contracts/reasons.py`.
+"""
+
+from app.dead.letters import (
+    DeadLetter,
+    count_dead,
+    dead_letter,
+    dead_letters,
+    dead_ranges,
+    dead_topic,
+    recent_dead,
+)
+
+__all__ = [
+    "DeadLetter",
+    "count_dead",
+    "dead_letter",
+    "dead_letters",
+    "dead_ranges",
+    "dead_topic",
+    "recent_dead",
+]

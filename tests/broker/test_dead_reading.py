@@ -1,0 +1,139 @@
+"""The newest letters of a dead topic as transactions leave it: holes, aborts, an open end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from app.broker import EmbeddedBroker
+from app.connection import bootstrap_servers
+from app.dead import count_dead, dead_letter, dead_ranges, dead_topic, recent_dead
+from app.dead.letters import DeadLetter
+from app.run.errors import RunError
+from app.settings import Settings
+from tests.broker.worker import worker_settings
+from tests.chaos.deployment import prepared
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+async def settings(kafka: EmbeddedBroker, unique: str, tmp_path: Path) -> Settings:
+    """A deployment whose topics are there."""
+    return await prepared(worker_settings(kafka, unique, tmp_path))
+
+
+@asynccontextmanager
+async def transactions(settings: Settings, name: str = "w") -> AsyncIterator[AIOKafkaProducer]:
+    """A transactional producer, as a worker's."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers(settings),
+        transactional_id=f"{settings.topic_prefix}{name}",
+    )
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def write(
+    producer: AIOKafkaProducer, settings: Settings, partition: int, number: int, reason: str
+) -> None:
+    """Append a letter within a transaction."""
+    headers = [
+        ("reason", reason.encode()),
+        ("topic", b"ticks"),
+        ("partition", str(partition).encode()),
+        ("offset", str(number).encode()),
+    ]
+    topic = dead_topic(settings, "bars")
+    value = b"letter %d" % number
+    await producer.send_and_wait(topic, value, partition=partition, headers=headers)
+
+
+async def letters(settings: Settings, places: Sequence[tuple[int, str, bool]]) -> None:
+    """Append letters, each in a transaction of its own that is committed or aborted."""
+    async with transactions(settings) as producer:
+        for number, (partition, reason, commit) in enumerate(places):
+            await producer.begin_transaction()
+            await write(producer, settings, partition, number, reason)
+            await (producer.commit_transaction() if commit else producer.abort_transaction())
+
+
+def numbers(found: Sequence[DeadLetter]) -> list[int | None]:
+    return [each.source_offset for each in found]
+
+
+async def test_the_newest_letters_come_first_over_all_partitions(settings: Settings) -> None:
+    assert await recent_dead(settings, "bars", 5) == []
+    await letters(settings, [(number % 2, "null", number % 5 != 4) for number in range(40)])
+    committed = [number for number in range(40) if number % 5 != 4]
+    newest = await recent_dead(settings, "bars", 6)
+    # Two letters of one millisecond may come in either order.
+    assert sorted(numbers(newest), reverse=True) == committed[:-7:-1]
+    stamps = [each.append_time_ms for each in newest]
+    assert stamps == sorted(stamps, reverse=True)
+    assert newest[0].value == b"letter %d" % (newest[0].source_offset or 0)
+    assert len(await recent_dead(settings, "bars", 1_000)) == len(committed)
+    assert await recent_dead(settings, "bars", 0) == []
+
+
+async def test_a_rare_reason_is_found_far_back_unless_there_is_a_limit(settings: Settings) -> None:
+    rare = [(0, "bad_symbol", True)]
+    await letters(settings, [*rare, *[(0, "null", number % 3 == 0) for number in range(100)]])
+    assert numbers(await recent_dead(settings, "bars", 1, reason="bad_symbol")) == [0]
+    assert await recent_dead(settings, "bars", 1, reason="bad_symbol", look_back=50) == []
+    ranges = await dead_ranges(settings, "bars")
+    assert await count_dead(settings, ranges) == {"bad_symbol": 1, "null": 34}
+
+
+async def test_an_open_transaction_is_neither_shown_nor_waited_for(settings: Settings) -> None:
+    await letters(settings, [(0, "null", True)])
+    async with transactions(settings, "open") as producer:
+        await producer.begin_transaction()
+        await write(producer, settings, 0, 1, "null")
+        assert numbers(await recent_dead(settings, "bars", 5)) == [0]
+        with pytest.raises(RunError, match="no dead letter at partition 0, offset 2"):
+            await dead_letter(settings, "bars", 0, 2)
+        await producer.commit_transaction()
+    assert sorted(map(str, numbers(await recent_dead(settings, "bars", 5)))) == ["0", "1"]
+
+
+async def test_one_letter_is_found_by_its_place_and_holes_are_named(settings: Settings) -> None:
+    await letters(settings, [(1, "null", True), (1, "empty", True)])
+    assert (await dead_letter(settings, "bars", 1, 2)).reason == "empty"
+    for partition, offset in [(1, 1), (1, 3), (1, 4), (0, 0)]:
+        with pytest.raises(RunError, match="with holes"):
+            await dead_letter(settings, "bars", partition, offset)
+    with pytest.raises(RunError, match="expected 0 to 1"):
+        await dead_letter(settings, "bars", 2, 0)
+
+
+async def test_a_deployment_without_topics_is_one_clear_error(
+    kafka: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=r"bars\.dead does not exist"):
+        await recent_dead(worker_settings(kafka, unique, tmp_path), "bars", 5)
+
+
+async def test_letters_of_a_stranger_are_shown_without_what_they_lack(settings: Settings) -> None:
+    async with transactions(settings) as producer:
+        await producer.begin_transaction()
+        topic = dead_topic(settings, "bars")
+        odd = [("partition", b"first"), ("offset", b"\xb2")]
+        await producer.send_and_wait(topic, None, key=b"k", partition=0, headers=odd)
+        await producer.commit_transaction()
+    (found,) = await recent_dead(settings, "bars", 5)
+    assert (found.reason, found.value) == ("unknown", None)
+    assert (found.source_topic, found.source_partition, found.source_offset) == (None, None, None)
+    assert found.headers == tuple(odd)
+
+
+async def test_too_slow_a_broker_is_one_clear_error(settings: Settings) -> None:
+    with pytest.raises(RunError, match="could not be read within 0 s"):
+        await recent_dead(settings, "bars", 5, seconds=0)

@@ -1,0 +1,70 @@
+"""What commands print for programs: bars as lines of JSON, and what a reset has removed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from app.broker import EmbeddedBroker
+from app.identity import deployment_folder, group_id
+from app.run.environment import settings_environment
+from app.topic_state import topic_states
+from app.topics import ticks_topic, topic_table
+from tests.broker.worker import WorkerProcess, worker_settings
+from tests.chaos.deployment import (
+    FLUSH,
+    HISTORICAL,
+    SECOND,
+    START,
+    bars_of,
+    prepared,
+    send,
+    symbol_of,
+    trade,
+    wait_drained,
+)
+from tests.command import Finished, candlewick
+
+pytestmark = pytest.mark.broker
+
+
+async def test_bars_and_what_a_reset_removes(
+    kafka: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    settings = await prepared(worker_settings(kafka, unique, tmp_path))
+    given = settings_environment(settings).items()
+    ours = {name: value for name, value in given if name.startswith("CANDLEWICK_")}
+
+    async def command(*arguments: str) -> Finished:
+        return await asyncio.to_thread(candlewick, tmp_path, *arguments, settings=ours)
+
+    symbol = symbol_of(0, 2)
+    trades = [trade(symbol, START + number * SECOND, 1.0 + number) for number in range(3)]
+    await send(settings, {0: [HISTORICAL, *trades, FLUSH]})
+    async with WorkerProcess(settings) as worker:
+        await wait_drained(settings, worker)
+        assert await worker.stop() == 0
+
+    shown = await command("bars", symbol, "--interval", "1s", "--json")
+    assert shown.code == 0, shown.errors
+    bars = [bar for bar in await bars_of(settings) if bar["interval"] == "1s"]
+    assert [json.loads(line) for line in shown.output.splitlines()] == bars
+    assert len(bars) == 3
+
+    removed = await command("reset", "--yes", "--json")
+    assert removed.code == 0, removed.errors
+    ticks = ticks_topic(settings)
+    assert json.loads(removed.output) == {
+        "deployment": "d",
+        "topics": [spec.name for spec in topic_table(settings) if spec.name != ticks],
+        "groups": [group_id(settings)],
+        "folder": str(deployment_folder(settings)),
+    }
+    assert [each.spec.name for each in await topic_states(settings) if each.exists] == [ticks]
+    assert not deployment_folder(settings).exists()
+
+    nothing = json.loads((await command("reset", "--yes", "--json")).output)
+    assert nothing == {"deployment": "d", "topics": [], "groups": [], "folder": None}
