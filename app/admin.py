@@ -20,14 +20,17 @@ from aiokafka.errors import for_code
 from app.connection import AdminError, connect
 from app.exits import RefusalError
 from app.groups import delete_groups
-from app.identity import deployment_folder, group_id
+from app.identity import deployment_folder
 from app.settings import PREFIX, Settings
-from app.topics import TopicSpec, ticks_topic, topic_table
+from app.stages import occupied_groups, stage_agents, stage_groups, with_all_agents
+from app.topics import TopicSpec, source_topic, topic_table
 
 #: Seconds for topics to appear or vanish on the broker.
 TOPIC_SECONDS = 30.0
 #: Seconds between two looks at the broker's metadata.
 POLL_SECONDS = 0.05
+#: After a group's name: the topic of Faust's leader.
+LEADER_SUFFIX = "-__assignor-__leader"
 
 NO_ERROR, UNKNOWN_TOPIC, TOPIC_ALREADY_EXISTS = 0, 3, 36
 #: What the operator would change when this setting of a topic is another one.
@@ -65,20 +68,20 @@ async def ensure_topics(settings: Settings, seconds: float = TOPIC_SECONDS) -> N
     """
     specs = topic_table(settings)
     async with connect(settings) as client:
-        existing = await _describe(client)
+        existing = await describe(client)
         await _create(client, [spec for spec in specs if spec.name not in existing])
         described = await _wait_for_leaders(client, [spec.name for spec in specs], seconds)
-        configured = await _configurations(client, specs, seconds)
-    differences: dict[str, list[str]] = {}
+        configured = await configurations(client, specs, seconds)
+    found: dict[str, list[str]] = {}
     for spec in specs:
-        for line in _differences(spec, described[spec.name], configured[spec.name]):
-            differences.setdefault(line, []).append(spec.name)
-    if differences:
-        lines = [f"topic {', '.join(names)}: {line}" for line, names in differences.items()]
+        for line in differences(spec, described[spec.name], configured[spec.name]):
+            found.setdefault(line, []).append(spec.name)
+    if found:
+        lines = [f"topic {', '.join(names)}: {line}" for line, names in found.items()]
         raise TopicMismatchError("; ".join(lines))
 
 
-async def _describe(client: AIOKafkaAdminClient) -> dict[str, dict[str, Any]]:
+async def describe(client: AIOKafkaAdminClient) -> dict[str, dict[str, Any]]:
     """Return all topics of the cluster by name, as the broker describes them."""
     topics = await client.describe_topics(None)
     return {topic["topic"]: topic for topic in topics if topic["error_code"] != UNKNOWN_TOPIC}
@@ -107,7 +110,7 @@ async def _wait_for_leaders(
     """Return the descriptions of `names` once each partition has a leader."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
-        described = await _describe(client)
+        described = await describe(client)
         lacking = [name for name in names if not _has_leaders(described.get(name))]
         if not lacking:
             return described
@@ -125,7 +128,7 @@ def _has_leaders(topic: dict[str, Any] | None) -> bool:
     return all(partition["leader"] >= 0 for partition in topic["partitions"])
 
 
-async def _configurations(
+async def configurations(
     client: AIOKafkaAdminClient, specs: tuple[TopicSpec, ...], seconds: float
 ) -> dict[str, dict[str, str]]:
     """Return the configuration entries of each topic; brokers may learn of it one by one."""
@@ -150,7 +153,7 @@ async def _configurations(
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _differences(
+def differences(
     spec: TopicSpec, topic: dict[str, Any], configuration: dict[str, str]
 ) -> Iterator[str]:
     """Yield a text for each way in which the topic is not what the table says."""
@@ -180,31 +183,39 @@ def _remedy(setting: str, value: str) -> str:
 
 
 async def delete_deployment(settings: Settings, seconds: float = TOPIC_SECONDS) -> None:
-    """Remove a deployment: its output topics, its consumer group, its local folder.
+    """Remove a deployment: output topics and consumer groups of all agents, its local folder.
 
-    The ticks topic is shared and stays. The group goes first, because the broker refuses that
-    while a worker is running: then nothing has been removed yet. `seconds` is the limit for the
-    topics to vanish.
+    The input topics are shared and stay. Nothing is removed while a worker is running, whichever
+    agents it runs; the groups go first, because the broker refuses that, too. `seconds` is the
+    limit for the topics to vanish.
 
     Raises:
         BrokerUnreachableError: no broker answers.
         DeploymentInUseError: a worker of the deployment is running.
         TopicUnavailableError: the broker refuses to remove a topic, or does not do it in time.
     """
-    group = group_id(settings)
-    shared = ticks_topic(settings)
+    whole = with_all_agents(settings)
+    shared = {source_topic(whole, agent) for agent in whole.agents}
     async with connect(settings) as client:
-        occupied = await delete_groups(client, [group])
+        groups = await stage_groups(client, whole)
+        occupied = await occupied_groups(client, groups)
+        if not occupied:
+            occupied = await delete_groups(client, groups)
         if occupied:
             raise DeploymentInUseError(
-                f"group {group}: a worker of deployment {settings.deployment!r} is running; stop "
-                "it first (a killed one leaves after broker.session_timeout)"
+                f"group {', '.join(occupied)}: a worker of deployment {settings.deployment!r} is "
+                "running; stop it first (a killed one leaves after broker.session_timeout)"
             )
-        existing = await _describe(client)
+        existing = await describe(client)
+        own = {spec.name for spec in topic_table(whole)} - shared
         # Faust's own topic of an app, where it was not switched off (topic_disable_leader).
-        own = [spec.name for spec in topic_table(settings) if spec.name != shared]
-        own.append(f"{group}-__assignor-__leader")
-        await _delete(client, [name for name in own if name in existing], seconds)
+        own |= {
+            name
+            for name in existing
+            if name.endswith(LEADER_SUFFIX)
+            and stage_agents(whole, name.removesuffix(LEADER_SUFFIX))
+        }
+        await _delete(client, sorted(own & existing.keys()), seconds)
     folder = deployment_folder(settings)
     if folder.is_dir():
         shutil.rmtree(folder)
@@ -221,7 +232,7 @@ async def _delete(client: AIOKafkaAdminClient, names: list[str], seconds: float)
                 "check delete.topic.enable and the access rights of this client"
             )
     deadline = asyncio.get_running_loop().time() + seconds
-    while left := set(names) & set(await _describe(client)):
+    while left := set(names) & set(await describe(client)):
         if asyncio.get_running_loop().time() > deadline:
             raise TopicUnavailableError(f"topic {min(left)}: still there after {seconds:g} s")
         await asyncio.sleep(POLL_SECONDS)

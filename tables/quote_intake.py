@@ -19,7 +19,6 @@ from tables.parsing import DECODE_ERRORS
 from tables.quote_columns import QuoteColumns
 from tables.symbols import Sources, Symbols
 
-
 #: How JSON writes the only character that a name must not hold; raw it is no JSON.
 NUL_ESCAPE = b"\\u0000"
 

@@ -1,4 +1,4 @@
-"""The commands of issue 3's "Shows", as written and with all recorded trades; for people, not CI.
+"""The "Shows" of the engine, as commands and with all recorded ticks; for people, not CI.
 
     python -m tests.shows [--only N ...] [--ticks FOLDER ...] [--seconds 900] [--folder FOLDER]
 
@@ -7,6 +7,8 @@
     3  same bytes but for revisions with --disorder 900ms --seed 1
     4  same bytes of a log with --late 1% that a second deployment reads
     5  5 % corruption: equal exports, outcomes that add up, peak memory
+    6  the vendor's quote bars of EURUSD and IBM, and minute bars of gold futures: percentages
+    7  quotes: same bytes with 1, 4 partitions, 1, 2 workers, fetches of 1 KB, 8 MB
 
 Each figure is printed as it comes. Exit code 1 where something differs, 2 where something else took
 too long. Of each way to produce one log is sent; the ways to read it follow with `--from-log`.
@@ -21,17 +23,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.command import EQUITY, ROOT, candlewick, run, without_revisions
+from tests.oracle import vendor_quotes
 from tests.oracle.vendor import compare_export
 
 REAL_DATA = ROOT.parent / "shared" / "data"
 ALGOSEEK = ("--policy", "algoseek", "--intervals", "1s,1m")
+QUOTES = ("--kind", "quotes", "--intervals", "1s,1m")
 PARTITIONS, WORKERS, BATCHES, FETCHES = (1, 4, 16), (1, 2), (1, 100, 10_000), (1024, 8 << 20)
 MOST_MEMORY = 1.10
 MEMORY_RUNS = 3
@@ -54,7 +58,9 @@ class Shows:
         if not holds:
             self.failed.append(what)
 
-    def run(self, name: str, *arguments: str | Path) -> dict[str, Any] | None:
+    def run(
+        self, name: str, *arguments: str | Path, choices: Sequence[str] = ALGOSEEK
+    ) -> dict[str, Any] | None:
         """One run and its figures; None, and said, where it took too long."""
         export = self.folder / f"{name}.parquet"
         began = time.monotonic()
@@ -62,7 +68,7 @@ class Shows:
             summary = run(
                 self.folder,
                 export,
-                *ALGOSEEK,
+                *choices,
                 *arguments,
                 settings=self.settings,
                 seconds=self.seconds,
@@ -170,7 +176,45 @@ def corruption(shows: Shows) -> None:
     shows.check(f"peak memory, the least of each: {texts}, {ratio:.3f}", holds=ratio <= MOST_MEMORY)
 
 
-STEPS: list[Callable[[Shows], None]] = [vendor, same_bytes, disorder, late, corruption]
+def other_markets(shows: Shows) -> None:
+    """The vendor's quote bars, and futures."""
+    for market, folder, choices, symbol in (
+        ("forex", "forex/tick/eurusd", QUOTES, "EURUSD"),
+        ("equity", "equity/tick/ibm", QUOTES, "IBM"),
+        ("future", "future/tick/gc", ("--intervals", "1m"), "GC-201312"),
+    ):
+        summary = shows.run(market, "--replay", REAL_DATA / folder, choices=choices)
+        if summary is None:
+            continue
+        for each in vendor_quotes.compare_export(summary["export"], REAL_DATA / market, [symbol]):
+            shows.check(str(each), holds=each.passes)
+            if (each.symbol, each.interval) in vendor_quotes.LIMITS:
+                for line in each.differences():
+                    print(f"         {line}")
+
+
+def quotes(shows: Shows) -> None:
+    """Quotes through all partitions, workers and fetches."""
+    data = ("--replay", REAL_DATA / "forex/tick", REAL_DATA / "equity/tick")
+    reference = shows.run("quotes", *data, choices=QUOTES)
+    if reference is None:
+        return
+    for partitions in (1, 4):
+        log: str | None = None
+        for workers, fetch in itertools.product(WORKERS, FETCHES):
+            name = f"quotes-{partitions}-partitions-{workers}-workers-fetches-{fetch}"
+            read = ("--workers", str(workers), "--fetch-max-bytes", str(fetch))
+            source = ("--from-log", log) if log else (*data, "--partitions", str(partitions))
+            summary = shows.run(name, *source, *read, choices=QUOTES)
+            if summary is None:
+                break
+            log = str(summary["prefix"])
+            shows.same(name, summary["export"], reference["export"])
+
+
+STEPS: list[Callable[[Shows], None]] = [
+    vendor, same_bytes, disorder, late, corruption, other_markets, quotes,
+]  # fmt: skip
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from app.contracts.wire import TradeRecord
+from app.contracts.wire import QuoteRecord, TradeRecord
 
 Value = TypeVar("Value")
 
@@ -120,7 +120,7 @@ class QuoteColumns:
 
 #: What a reader gives and a replay sends: trades or quotes.
 TickColumns = TradeColumns | QuoteColumns
-Ticks = TypeVar("Ticks", TradeColumns, QuoteColumns)
+Ticks = TypeVar("Ticks", bound=TickColumns)
 
 
 def concatenate(parts: Sequence[Ticks]) -> Ticks:
@@ -153,13 +153,7 @@ def columns_of(trades: Sequence[TradeRecord], vocabulary: Vocabulary) -> TradeCo
         np.array([trade.price for trade in trades], dtype=np.float64),
         np.array([trade.size for trade in trades], dtype=np.float64),
         np.array([trade.event_time for trade in trades], dtype=np.int64),
-        np.array(
-            [
-                place if trade.sequence is None else trade.sequence
-                for place, trade in enumerate(trades)
-            ],
-            dtype=np.int64,
-        ),
+        _sequences(trades),
         np.array(
             [
                 origins.number(Origin(trade.venue, trade.conditions, trade.source))
@@ -168,4 +162,32 @@ def columns_of(trades: Sequence[TradeRecord], vocabulary: Vocabulary) -> TradeCo
             dtype=np.int32,
         ),
         identifiers if any(trade.trade_id is not None for trade in trades) else None,
+    )
+
+
+def quote_columns_of(quotes: Sequence[QuoteRecord], vocabulary: Vocabulary) -> QuoteColumns:
+    """Quotes of a test or a generator as columns; a missing sequence is the place in the list."""
+    symbols, origins = vocabulary.symbols, vocabulary.origins
+    return QuoteColumns(
+        np.array([symbols.number(quote.symbol) for quote in quotes], dtype=np.int32),
+        np.array([quote.bid for quote in quotes], dtype=np.float64),
+        np.array([quote.ask for quote in quotes], dtype=np.float64),
+        np.array([quote.bid_size for quote in quotes], dtype=np.float64),
+        np.array([quote.ask_size for quote in quotes], dtype=np.float64),
+        np.array([quote.event_time for quote in quotes], dtype=np.int64),
+        _sequences(quotes),
+        np.array(
+            [origins.number(Origin(quote.venue, (), quote.source)) for quote in quotes],
+            dtype=np.int32,
+        ),
+    )
+
+
+def _sequences(records: Sequence[TradeRecord | QuoteRecord]) -> npt.NDArray[np.int64]:
+    return np.array(
+        [
+            place if record.sequence is None else record.sequence
+            for place, record in enumerate(records)
+        ],
+        dtype=np.int64,
     )

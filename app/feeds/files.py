@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
-from app.feeds.columns import TradeColumns, Vocabulary
+from app.feeds.columns import TickColumns, Vocabulary
 
+#: What a file holds and a replay sends, each to a topic of its own.
+Kind = Literal["trades", "quotes"]
 #: Bytes of text that are parsed at once; about 30,000 trades.
 BLOCK_BYTES = 1 << 20
 #: A line longer than this is not one of ours.
@@ -29,8 +32,15 @@ class FeedFile(Protocol):
     @property
     def path(self) -> Path: ...
 
-    def columns(self, vocabulary: Vocabulary) -> Iterator[TradeColumns]:
-        """Its trades in the file's order, none of the blocks empty.
+    @property
+    def kind(self) -> Kind: ...
+
+    def columns(self, vocabulary: Vocabulary, left_out: Counter[str]) -> Iterator[TickColumns]:
+        """Its records in the file's order, none of the blocks empty, all of `kind`.
+
+        What is left out on purpose is counted in `left_out` by the reason, in the words of the
+        replay's summary. A row with a `value` is sent as those bytes: a control record, or a
+        line that cannot be read and is to become a dead letter.
 
         Raises:
             FeedError: the file is broken, with its line.
@@ -39,7 +49,7 @@ class FeedFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file of a folder that is not replayed, and why."""
+    """A file that is not replayed, and why."""
 
     path: Path
     reason: str
@@ -49,12 +59,15 @@ class Skipped:
 class Facts:
     """What reading a file through has shown.
 
-    `first` is its smallest event time in ns; `ordered`: by (event time, sequence).
+    `first` is its smallest event time in ns; `ordered`: by (event time, sequence); `raw` of the
+    `rows` have a `value` of their own; `left_out` are no rows: records by why they were left out.
     """
 
     rows: int
     first: int
     ordered: bool
+    left_out: dict[str, int] = field(default_factory=dict)
+    raw: int = 0
 
 
 class LineTooLongError(ValueError):
@@ -91,9 +104,10 @@ def facts_of(file: FeedFile, vocabulary: Vocabulary) -> Facts:
     Raises:
         FeedError: the file is broken.
     """
-    rows = first = last = sequence = 0
+    rows = first = last = sequence = raw = 0
     ordered = True
-    for columns in file.columns(vocabulary):
+    left_out: Counter[str] = Counter()
+    for columns in file.columns(vocabulary, left_out):
         times, sequences = columns.event_time, columns.sequence
         if ordered:
             later = np.diff(times, prepend=times[0] if rows == 0 else last)
@@ -101,5 +115,13 @@ def facts_of(file: FeedFile, vocabulary: Vocabulary) -> Facts:
             ordered = not bool(np.any((later < 0) | ((later == 0) & (order < 0))))
         first = int(times.min()) if rows == 0 else min(first, int(times.min()))
         rows += len(columns)
+        raw += raw_rows(columns)
         last, sequence = int(times[-1]), int(sequences[-1])
-    return Facts(rows, first, ordered)
+    return Facts(rows, first, ordered, dict(left_out), raw)
+
+
+def raw_rows(columns: TickColumns) -> int:
+    """How many rows are sent as their `value`."""
+    if columns.value is None:
+        return 0
+    return sum(value is not None for value in columns.value.tolist())

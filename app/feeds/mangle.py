@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.feeds.columns import TradeColumns, concatenate
+from app.feeds.columns import TickColumns, concatenate
 
 #: Delays of the late, as parts of the correction horizon: 2 to 10 minutes of one of 15 minutes
 #: (a revision), or 20 to 30 minutes of it (beyond it).
@@ -43,26 +43,43 @@ class Delays:
         return self.disorder > 0 or self.late > 0
 
 
-def delayed(chunks: Iterable[TradeColumns], delays: Delays) -> Iterator[TradeColumns]:
+def delayed(chunks: Iterable[TickColumns], delays: Delays) -> Iterator[TickColumns]:
     """The records of `chunks` (in event-time order) in the order they are sent.
 
     Holds back the records whose turn has not come: as many as the longest delay covers.
     """
-    draw = _Draw(delays)
-    held: TradeColumns | None = None
-    held_turns = np.zeros(0, dtype=np.int64)
+    delayer = Delayer(delays)
     for chunk in chunks:
-        reached = int(chunk.event_time[-1])
-        turns = np.concatenate([held_turns, chunk.event_time + draw.delays(len(chunk))])
-        whole = chunk if held is None else concatenate([held, chunk])
+        ready = delayer.push(chunk, int(chunk.event_time[-1]))
+        if ready is not None:
+            yield ready
+    rest = delayer.rest()
+    if rest is not None:
+        yield rest
+
+
+class Delayer:
+    """Holds records back until their turn; the records must come in event-time order."""
+
+    def __init__(self, delays: Delays) -> None:
+        self._draw = _Draw(delays)
+        self._held: TickColumns | None = None
+        self._turns = np.zeros(0, dtype=np.int64)
+
+    def push(self, chunk: TickColumns, reached: int) -> TickColumns | None:
+        """Add records; those whose turn has come now that event time has `reached` so far (ns)."""
+        turns = np.concatenate([self._turns, chunk.event_time + self._draw.delays(len(chunk))])
+        whole = chunk if self._held is None else concatenate([self._held, chunk])
         order = np.argsort(turns, kind="stable")
         turns = turns[order]
         ready = int(np.searchsorted(turns, reached, side="right"))
-        if ready:
-            yield whole.take(order[:ready])
-        held, held_turns = whole.take(order[ready:]), turns[ready:]
-    if held is not None and len(held):
-        yield held
+        self._held, self._turns = whole.take(order[ready:]), turns[ready:]
+        return whole.take(order[:ready]) if ready else None
+
+    def rest(self) -> TickColumns | None:
+        """What is still held back, in its order."""
+        held, self._held = self._held, None
+        return held if held is not None and len(held) else None
 
 
 class _Draw:

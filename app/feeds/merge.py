@@ -6,11 +6,12 @@ when the stream has reached their first record, so a year of daily files needs a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from app.feeds.columns import TradeColumns, Vocabulary, concatenate
+from app.feeds.columns import TickColumns, Vocabulary, concatenate
 from app.feeds.files import Facts, FeedFile
 
 #: Rows given out at once of a file that had to be sorted as a whole.
@@ -20,10 +21,10 @@ BLOCK_ROWS = 32_768
 class _Cursor:
     """One file's stream and its block that is not yet given out."""
 
-    def __init__(self, rank: int, blocks: Iterator[TradeColumns]) -> None:
+    def __init__(self, rank: int, blocks: Iterator[TickColumns]) -> None:
         self.rank = rank
         self._blocks = blocks
-        self.block: TradeColumns | None = next(blocks, None)
+        self.block: TickColumns | None = next(blocks, None)
         self.ended = False
 
     @property
@@ -42,7 +43,7 @@ class _Cursor:
         else:
             self.block = concatenate([self.block, following])
 
-    def before(self, bound: int | None) -> TradeColumns | None:
+    def before(self, bound: int | None) -> TickColumns | None:
         """Take out the records before `bound` ns, all of them where it is None."""
         block = self.block
         if block is None:
@@ -58,7 +59,7 @@ class _Cursor:
 
 def merged(
     files: Sequence[FeedFile], facts: Sequence[Facts], vocabulary: Vocabulary
-) -> Iterator[TradeColumns]:
+) -> Iterator[TickColumns]:
     """The records of all files in order.
 
     Raises:
@@ -84,7 +85,7 @@ def merged(
         active = [cursor for cursor in active if cursor.block is not None]
 
 
-def _interleaved(parts: list[tuple[int, TradeColumns]]) -> TradeColumns:
+def _interleaved(parts: list[tuple[int, TickColumns]]) -> TickColumns:
     """Parts that are each in order, as one in order."""
     whole = concatenate([part for _, part in parts])
     if len(parts) == 1:
@@ -93,12 +94,13 @@ def _interleaved(parts: list[tuple[int, TradeColumns]]) -> TradeColumns:
     return whole.take(np.lexsort((ranks, whole.sequence, whole.event_time)))
 
 
-def _in_order(file: FeedFile, facts: Facts, vocabulary: Vocabulary) -> Iterator[TradeColumns]:
+def _in_order(file: FeedFile, facts: Facts, vocabulary: Vocabulary) -> Iterator[TickColumns]:
     """A file's records in (event time, sequence) order, sorted whole where they are not."""
+    counted: Counter[str] = Counter()  # again, after `facts`: nobody asks for it
     if facts.ordered:
-        yield from file.columns(vocabulary)
+        yield from file.columns(vocabulary, counted)
         return
-    whole = concatenate(list(file.columns(vocabulary)))
+    whole = concatenate(list(file.columns(vocabulary, counted)))
     order = np.lexsort((whole.sequence, whole.event_time))
     for start in range(0, len(whole), BLOCK_ROWS):
         yield whole.take(order[start : start + BLOCK_ROWS])

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from app.feeds.errors import FeedError
 
+_AMOUNTS: Final = ("price", "size", "bid", "ask", "bid_size", "ask_size")
 #: Columns that are numbers; the others are texts, and `event_time` may be either.
-NUMBERS: Final = {"price": pa.float64(), "size": pa.float64(), "sequence": pa.int64()}
+NUMBERS: Final = {**dict.fromkeys(_AMOUNTS, pa.float64()), "sequence": pa.int64()}
 
 
 def cast_columns(table: Any, path: Path) -> Any:
@@ -41,7 +42,7 @@ def cast_columns(table: Any, path: Path) -> Any:
 def _is_one_of(kind: Any, name: str) -> bool:
     """Whether Parquet's type holds this column without loss of meaning."""
     types = pa.types
-    if name in ("price", "size"):
+    if name in _AMOUNTS:
         return bool(types.is_integer(kind) or types.is_floating(kind))
     if name in ("event_time", "sequence", "trade_id") and types.is_integer(kind):
         return True

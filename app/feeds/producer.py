@@ -1,4 +1,4 @@
-"""Records to the topic `ticks`: own batches, order kept, nothing lost, nothing twice.
+"""Records to the topic `ticks` or `quotes`: own batches, order kept, nothing lost, nothing twice.
 
 An idempotent producer with all acks. Batches are made here, because their size shows up in
 tests and benchmarks; each partition has a task that sends its batches one after the other while
@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
-from app.connection import bootstrap_servers
+from app.connection import client_options
 from app.settings import Settings
 from app.streaming.compression import use_fast_lz4
 from app.topics import ticks_topic
@@ -40,7 +40,7 @@ TOPIC_SECONDS: Final = 10.0
 
 
 class TickSender:
-    """An open producer on the topic `ticks` of these settings; use it in `async with`.
+    """An open producer on an input topic of these settings; use it in `async with`.
 
     Leaving it by an exception (cancellation, too) abandons what is not yet acknowledged.
 
@@ -48,6 +48,7 @@ class TickSender:
         settings: broker, topic, compression and limits.
         batch_records: at most so many records in a batch.
         delivery_seconds: how long the broker may be away.
+        topic: its full name; None: the topic `ticks`.
 
     Raises:
         BrokerUnreachableError: no address is configured.
@@ -60,6 +61,7 @@ class TickSender:
         settings: Settings,
         batch_records: int | None = None,
         delivery_seconds: float = DELIVERY_SECONDS,
+        topic: str | None = None,
     ) -> None:
         if batch_records is not None and batch_records < 1:
             raise ValueError(f"batch_records {batch_records}; expected at least 1")
@@ -68,14 +70,14 @@ class TickSender:
         size = min(BATCH_BYTES, limit - BATCH_HEADER)
         if batch_records is not None and compressed:
             size = COMPRESSIBLE_LIMITS * limit
-        self.topic = ticks_topic(settings)
+        self.topic = ticks_topic(settings) if topic is None else topic
         self.partitions = 0
         #: Records that Kafka has acknowledged, by partition.
         self.acknowledged: list[int] = []
         self._batch_records = batch_records or BATCH_RECORDS
         self._delivery_seconds = delivery_seconds
         self._options: dict[str, Any] = {
-            "bootstrap_servers": bootstrap_servers(settings),
+            **client_options(settings),
             "acks": "all",
             "enable_idempotence": True,
             "compression_type": settings.topics.compression if compressed else None,

@@ -19,9 +19,17 @@ from app.contracts.records import (
     MAX_TIME,
     SYMBOL_PATTERN,
 )
+from app.feeds.files import Kind
 
-REQUIRED: Final = ("symbol", "price", "size", "event_time")
-COLUMNS: Final = (*REQUIRED, "trade_id", "sequence", "venue", "conditions", "source")
+#: What a table must have, and what it may have.
+REQUIRED: Final[dict[Kind, tuple[str, ...]]] = {
+    "trades": ("symbol", "price", "size", "event_time"),
+    "quotes": ("symbol", "bid", "ask", "event_time"),
+}
+COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
+    "trades": (*REQUIRED["trades"], "trade_id", "sequence", "venue", "conditions", "source"),
+    "quotes": (*REQUIRED["quotes"], "bid_size", "ask_size", "sequence", "venue", "source"),
+}
 _SYMBOL = re.compile(SYMBOL_PATTERN.removesuffix("$") + r"\Z")
 _WHOLE = re.compile(r"^\d{1,19}\Z")
 
@@ -60,19 +68,19 @@ def nanoseconds_of(text: str) -> int:
     return number
 
 
-def first_fault(block: bytes, names: tuple[str, ...]) -> tuple[int, str] | None:
+def first_fault(block: bytes, names: tuple[str, ...], kind: Kind) -> tuple[int, str] | None:
     """The first broken line of a block of whole lines: its number from 1, and what is wrong."""
     lines = block.split(b"\n")
     if not lines[-1]:
         lines.pop()
     for number, raw in enumerate(lines, start=1):
-        fault = _fault(raw, names)
+        fault = _fault(raw, names, kind)
         if fault is not None:
             return number, fault
     return None
 
 
-def _fault(raw: bytes, names: tuple[str, ...]) -> str | None:
+def _fault(raw: bytes, names: tuple[str, ...], kind: Kind) -> str | None:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -84,7 +92,7 @@ def _fault(raw: bytes, names: tuple[str, ...]) -> str | None:
     if len(fields) != len(names):
         return f"{len(fields)} columns; expected {len(names)}: {', '.join(names)}"
     row = dict(zip(names, fields, strict=True))
-    for name in REQUIRED:
+    for name in REQUIRED[kind]:
         if not row[name]:
             return f"{name} is missing"
     for name, text in row.items():
@@ -93,7 +101,7 @@ def _fault(raw: bytes, names: tuple[str, ...]) -> str | None:
                 _JUDGES[name](text)
             except ValueError as error:
                 return f"{name} {text[:MAX_TEXT]!r}: {error}"
-    if abs(float(row["price"]) * float(row["size"])) > MAX_NOTIONAL:
+    if kind == "trades" and abs(float(row["price"]) * float(row["size"])) > MAX_NOTIONAL:
         return f"price x size is more than {MAX_NOTIONAL:.0e}"
     return None
 
@@ -143,6 +151,10 @@ _JUDGES: Final[dict[str, Callable[[str], None]]] = {
     "symbol": _symbol,
     "price": _price,
     "size": _size,
+    "bid": _price,
+    "ask": _price,
+    "bid_size": _size,
+    "ask_size": _size,
     "event_time": _event_time,
     "trade_id": _text,
     "sequence": _sequence,

@@ -1,96 +1,225 @@
-"""A small market of its own: seeded random walks, traded now.
+"""The simulated market (market.py) into the topics, in step with the wall clock or unpaced.
 
-For demonstrations, and to see bars being built without any data. Not a model of a market.
+Event times are the wall clock's unless a start is given; then it is history: each partition is
+marked `historical` first, and flushed at the end of a bounded run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from app.contracts.wire import TradeRecord
-from app.feeds.columns import Vocabulary, columns_of
-from app.feeds.encode import TickEncoder
+from app.contracts.wire import FlushRecord, HistoricalRecord, encoder
+from app.feeds.columns import TickColumns, TradeColumns, Vocabulary
+from app.feeds.corrupt import Corrupter, Limits
+from app.feeds.files import Kind
+from app.feeds.mangle import Delayer, Delays
+from app.feeds.market import BLOCK, SECOND, Market, MarketOptions, repeated
 from app.feeds.producer import TickSender
+from app.feeds.sending import ColumnsSender
 from app.settings import Settings
+from app.topics import source_topic
 
-SOURCE: Final = "simulator"
-VENUE: Final = "SIM"
-#: Seconds between two sends.
-STEP_SECONDS: Final = 0.05
-#: Standard deviation of the logarithm of price between two trades of a symbol.
-VOLATILITY: Final = 2e-4
+#: The agent of each kind of record.
+AGENT: Final[dict[Kind, str]] = {"trades": "bars", "quotes": "quotes"}
+#: In the order of a market's blocks.
+KINDS: Final[tuple[Kind, Kind]] = ("trades", "quotes")
+#: Seconds behind the wall clock after which missed time is skipped, not caught up with.
+MAX_BEHIND: Final = 5.0
 
 
-class RandomWalk:
-    """Trades of `symbols` symbols SIM-01, SIM-02, ...: geometric random walks from 10 to 500.
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What is wrong with the stream, on purpose; shares are 0 to 1.
 
-    The same seed gives the same symbols, prices and sizes in the same order; event times are
-    the caller's.
+    Attributes:
+        disorder: each record is delayed by a uniform 0 to this, ns of event time.
+        late: share of records that come minutes late (`Delays`).
+        duplicates: share of trades that come twice.
+        corrupt: bad records besides the good ones (`corrupt.py`).
     """
 
-    def __init__(self, symbols: int, seed: int) -> None:
-        if symbols < 1:
-            raise ValueError(f"{symbols} symbols; expected at least 1")
-        self._random = np.random.default_rng(seed)
-        self._names = [f"SIM-{number:02}" for number in range(1, symbols + 1)]
-        self._prices = np.exp(self._random.uniform(np.log(10), np.log(500), symbols))
-        self._sequence = 0
+    disorder: int = 0
+    late: float = 0.0
+    duplicates: float = 0.0
+    corrupt: float = 0.0
 
-    def trades(self, times: list[int]) -> Iterator[TradeRecord]:
-        """One trade at each of these event times (ns, ascending)."""
-        for event_time in times:
-            number = int(self._random.integers(len(self._names)))
-            self._prices[number] *= np.exp(self._random.normal(0.0, VOLATILITY))
-            yield TradeRecord(
-                symbol=self._names[number],
-                price=round(float(self._prices[number]), 2),
-                size=float(self._random.integers(1, 20) * 25),
-                event_time=event_time,
-                sequence=self._sequence,
-                venue=VENUE,
-                source=SOURCE,
-            )
-            self._sequence += 1
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long, and how fast.
+
+    Attributes:
+        unpaced: send as fast as it goes instead of in step with the clock.
+        seconds: of event time; None: until cancelled.
+        start: event time to begin with, ns; None: now.
+    """
+
+    unpaced: bool = False
+    seconds: float | None = None
+    start: int | None = None
+
+
+@dataclass(slots=True)
+class SimulationSummary:
+    """What was sent: records of each kind, bad ones, skipped event time, seconds."""
+
+    records: dict[str, int] = field(default_factory=dict)
+    corrupt: int = 0
+    seconds: float = 0.0
+    skipped_seconds: float = 0.0
+
+    @property
+    def sent(self) -> int:
+        """All of them."""
+        return sum(self.records.values()) + self.corrupt
+
+
+class _Stream:
+    """One kind of records on its way: delayed, repeated, sent."""
+
+    def __init__(
+        self,
+        sender: TickSender,
+        vocabulary: Vocabulary,
+        kind: Kind,
+        settings: Settings,
+        faults: Faults,
+        seed: int,
+    ) -> None:
+        self.sender = sender
+        limits = Limits(settings.topics.max_message_bytes // 2, sender.partitions)
+        corrupter = Corrupter(faults.corrupt, limits, seed, kind) if faults.corrupt > 0 else None
+        self.columns = ColumnsSender(sender, vocabulary, corrupter)
+        self._duplicates = faults.duplicates
+        self._random = np.random.default_rng((seed, 7))
+        delays = Delays(faults.disorder, faults.late, settings.bars.correction_horizon, seed)
+        self._delayer = Delayer(delays) if delays else None
+
+    async def send(self, part: TickColumns, reached: int) -> None:
+        """Send a block's records, of delayed ones those whose turn has come."""
+        ready: TickColumns | None = part
+        if self._delayer is not None:
+            ready = self._delayer.push(part, reached)
+        if ready is not None and len(ready):
+            await self._send(ready)
+
+    async def finish(self) -> None:
+        """Send what is still held back."""
+        rest = None if self._delayer is None else self._delayer.rest()
+        if rest is not None:
+            await self._send(rest)
+
+    async def _send(self, part: TickColumns) -> None:
+        if self._duplicates > 0 and isinstance(part, TradeColumns):
+            part = repeated(part, self._duplicates, self._random)
+        await self.columns.send(part)
+
+    async def everywhere(self, value: bytes) -> None:
+        """A control record to every partition."""
+        for partition in range(self.sender.partitions):
+            await self.sender.send(partition, [(None, value)])
 
 
 async def simulate(
     settings: Settings,
+    options: MarketOptions | None = None,
     *,
-    symbols: int = 8,
-    rate: float = 200.0,
-    seed: int = 0,
+    faults: Faults | None = None,
+    pace: Pace | None = None,
     clock: Callable[[], int] = time.time_ns,
-) -> None:
-    """Send trades stamped with `clock` (ns), `rate` a second by it, until cancelled.
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    progress: Callable[[int], None] = lambda sent: None,
+) -> SimulationSummary:
+    """Send a simulated market until its seconds are over, or until cancelled.
 
-    No historical mark and no flush: this is a live feed.
+    Args:
+        settings: broker and topics; quotes need the agent `quotes` among `agents`.
+        options, faults, pace: see there.
+        clock: wall clock, ns since the epoch.
+        sleep: waits so many seconds of that clock.
+        progress: told the number of records so far.
 
     Raises:
+        ValueError: quotes are asked for, but the deployment has no agent for them.
         KafkaError: the broker is away or has refused a batch.
     """
-    market = RandomWalk(symbols, seed)
+    options, faults, pace = options or MarketOptions(), faults or Faults(), pace or Pace()
+    kinds = _kinds(settings, options)
+    begun = clock()
     vocabulary = Vocabulary()
-    async with TickSender(settings) as sender:
-        encoder = TickEncoder(vocabulary, sender.partitions)
-        started = previous = clock()
-        sent = 0
-        while True:
-            await asyncio.sleep(STEP_SECONDS)
-            now = clock()
-            due = int((now - started) * rate / 1e9) - sent
-            if due <= 0:
-                continue
-            times = np.linspace(previous, now, due + 1, dtype=np.int64)[1:].tolist()
-            columns = columns_of(list(market.trades(times)), vocabulary)
-            values = encoder.encode(columns)
-            for number, value in zip(columns.symbol.tolist(), values, strict=True):
-                partition = int(encoder.partitions[number])
-                await sender.send(partition, [(encoder.keys[number], value)])
-            await sender.push()
-            sent += due
-            previous = now
+    market = Market(options, begun if pace.start is None else pace.start, vocabulary)
+    first = market.time
+    last = None if pace.seconds is None else first + int(pace.seconds * SECOND)
+    summary = SimulationSummary()
+    async with AsyncExitStack() as stack:
+        streams: dict[Kind, _Stream] = {}
+        for kind in kinds:
+            topic = source_topic(settings, AGENT[kind])
+            sender = await stack.enter_async_context(TickSender(settings, topic=topic))
+            streams[kind] = _Stream(sender, vocabulary, kind, settings, faults, options.seed)
+        if pace.start is not None:
+            for stream in streams.values():
+                await stream.everywhere(encoder.encode(HistoricalRecord()))
+        while last is None or market.time < last:
+            if not pace.unpaced:
+                market.time += await _in_step(market.time - first, begun, clock, sleep, summary)
+            blocks: tuple[TickColumns, TickColumns] = market.block()
+            for kind, part in zip(KINDS, blocks, strict=True):
+                if kind in streams and len(part):
+                    await streams[kind].send(part, market.time)
+            for stream in streams.values():
+                if not pace.unpaced:
+                    await stream.sender.push()
+            _count(summary, streams)
+            progress(summary.sent)
+        for stream in streams.values():
+            await stream.finish()
+            if pace.start is not None:
+                await stream.everywhere(encoder.encode(FlushRecord()))
+            await stream.sender.flush()
+        _count(summary, streams)
+        summary.seconds = (clock() - begun) / SECOND
+    return summary
+
+
+def _kinds(settings: Settings, options: MarketOptions) -> tuple[Kind, ...]:
+    if options.quotes_per_trade > 0:
+        if "quotes" not in settings.agents:
+            raise ValueError("quotes need the agent quotes: it is not among CANDLEWICK_AGENTS")
+        return ("trades", "quotes")
+    return ("trades",)
+
+
+async def _in_step(
+    passed: int,
+    begun: int,
+    clock: Callable[[], int],
+    sleep: Callable[[float], Awaitable[None]],
+    summary: SimulationSummary,
+) -> int:
+    """Wait until a block that begins `passed` ns after the first is over by the wall clock.
+
+    Returns:
+        Event time (ns) to leave out, where sending is too slow or the machine was asleep.
+    """
+    behind = clock() - (begun + passed + BLOCK)
+    if behind < 0:
+        await sleep(-behind / SECOND)
+        return 0
+    if behind < MAX_BEHIND * SECOND:
+        return 0
+    left_out = behind // BLOCK * BLOCK
+    summary.skipped_seconds += left_out / SECOND
+    return left_out
+
+
+def _count(summary: SimulationSummary, streams: dict[Kind, _Stream]) -> None:
+    summary.records = {kind: stream.columns.records for kind, stream in streams.items()}
+    summary.corrupt = sum(stream.columns.corrupt for stream in streams.values())

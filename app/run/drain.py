@@ -1,15 +1,18 @@
-"""When is all closed: the group's committed offsets have reached the log's end.
+"""When is all closed: the committed offsets have reached the end of every agent's log.
 
 A source offset is committed in the transaction that holds the outputs of all records before it, so
-"committed up to the end" means "everything is published".
+"committed up to the end" means "everything is published". A partition without news is not committed
+again; so what a stage of other agents has committed for this deployment before counts as well.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from app.connection import connect
@@ -18,31 +21,34 @@ from app.identity import group_id
 from app.run.errors import NotDrainedError
 from app.run.reader import bounds, partitions_of
 from app.settings import Settings
-from app.topics import ticks_topic
+from app.stages import stage_agents, stage_groups
+from app.topics import source_topic
 
 #: Seconds without any progress after which waiting is given up.
 STALL_SECONDS = 120.0
 POLL_SECONDS = 0.1
 
+#: First and end offset by partition.
+Bounds = dict[TopicPartition, tuple[int, int]]
 
-async def input_bounds(settings: Settings) -> dict[int, tuple[int, int]]:
-    """Return the first and the end offset of each partition of the ticks topic, now."""
-    partitions = await partitions_of(settings, [ticks_topic(settings)])
-    found = await bounds(settings, partitions)
-    return {position.partition: found[position] for position in partitions}
+
+async def input_bounds(settings: Settings) -> Bounds:
+    """Return the bounds of each partition that the settings' agents read, now."""
+    topics = [source_topic(settings, agent) for agent in settings.agents]
+    return await bounds(settings, await partitions_of(settings, topics))
 
 
 async def wait_until_drained(
     settings: Settings,
-    targets: dict[int, tuple[int, int]],
+    targets: Bounds,
     progress: Callable[[int, int], None] = lambda done, total: None,
     stall_seconds: float = STALL_SECONDS,
 ) -> None:
-    """Return once the group has committed each partition's end.
+    """Return once each partition is committed to its end.
 
     Args:
         settings: of the deployment.
-        targets: first and end offset by partition, taken after the last record was sent.
+        targets: of the agents' topics, taken after the last record was sent.
         progress: told how many records of how many are committed.
         stall_seconds: give up after so long without progress.
 
@@ -50,20 +56,18 @@ async def wait_until_drained(
         NotDrainedError: no progress for `stall_seconds`.
         BrokerUnreachableError: the broker is gone.
     """
-    group, topic = group_id(settings), ticks_topic(settings)
-    waiting = {number: ends for number, ends in targets.items() if ends[1] > ends[0]}
+    waiting = {place: ends for place, ends in targets.items() if ends[1] > ends[0]}
     total = sum(end - first for first, end in waiting.values())
     loop = asyncio.get_running_loop()
     best, since = -1, loop.time()
-    partitions = max(targets, default=-1) + 1
-    reached: dict[int, int] = {}
+    reached: dict[TopicPartition, int] = {}
     async with connect(settings) as client:
         while True:
             with suppress(KafkaError):  # a coordinator that moves: it counts as no progress
-                reached = await committed_offsets(client, group, topic, partitions)
+                reached = await committed(client, settings, targets)
             done = sum(
-                min(max(reached.get(number, first), first), end) - first
-                for number, (first, end) in waiting.items()
+                min(max(reached.get(place, first), first), end) - first
+                for place, (first, end) in waiting.items()
             )
             progress(done, total)
             if done == total:
@@ -71,19 +75,40 @@ async def wait_until_drained(
             if done > best:
                 best, since = done, loop.time()
             elif loop.time() - since > stall_seconds:
-                raise NotDrainedError(_stalled(group, waiting, reached, stall_seconds))
+                raise NotDrainedError(_stalled(settings, waiting, reached, stall_seconds))
             await asyncio.sleep(POLL_SECONDS)
 
 
+async def committed(
+    client: AIOKafkaAdminClient, settings: Settings, targets: Bounds
+) -> dict[TopicPartition, int]:
+    """Return how far each partition is committed by any stage that runs its agent."""
+    groups = await stage_groups(client, settings)
+    furthest: dict[TopicPartition, int] = {}
+    for agent in settings.agents:
+        topic = source_topic(settings, agent)
+        count = sum(place.topic == topic for place in targets)
+        for group in groups:
+            if agent not in stage_agents(settings, group):
+                continue
+            for number, offset in (await committed_offsets(client, group, topic, count)).items():
+                place = TopicPartition(topic, number)
+                furthest[place] = max(offset, furthest.get(place, 0))
+    return furthest
+
+
 def _stalled(
-    group: str, waiting: dict[int, tuple[int, int]], reached: dict[int, int], seconds: float
+    settings: Settings, waiting: Bounds, reached: dict[TopicPartition, int], seconds: float
 ) -> str:
-    behind = [
-        f"partition {number} at {reached.get(number, first)} of {end}"
-        for number, (first, end) in sorted(waiting.items())
-        if reached.get(number, first) < end
-    ]
+    def behind() -> Iterator[str]:
+        several = len(settings.agents) > 1
+        for place, (first, end) in sorted(waiting.items()):
+            if reached.get(place, first) < end:
+                where = f"{place.topic} " if several else ""
+                yield f"{where}partition {place.partition} at {reached.get(place, first)} of {end}"
+
     return (
-        f"group {group} has committed nothing for {seconds:g} s: {', '.join(behind)}; "
+        f"group {group_id(settings)} has committed nothing for {seconds:g} s: "
+        f"{', '.join(behind())}; "
         "see the workers' logs"
     )

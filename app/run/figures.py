@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import aiohttp
@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 PAGE_SECONDS = 5.0
 
 
-async def count_batches(addresses: Iterable[str]) -> int | None:
-    """Return the batches that the running worker processes have applied; None if one is silent.
+async def count_batches(addresses: Iterable[str], agents: Collection[str]) -> int | None:
+    """Return the batches that these agents of the workers have applied; None if one is silent.
 
     A worker that was started again has counted from there.
     """
@@ -29,7 +29,7 @@ async def count_batches(addresses: Iterable[str]) -> int | None:
             for family in text_string_to_metric_families(text):
                 if family.name == "candlewick_batches":
                     samples = (one for one in family.samples if one.name.endswith("_total"))
-                    total += int(sum(sample.value for sample in samples))
+                    total += int(sum(one.value for one in samples if one.labels["agent"] in agents))
     return total
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
@@ -20,9 +20,15 @@ FIRST_LOOK = 5_000
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Counts of all partitions together, since the deployment began."""
+    """Counts of all partitions of the settings' agents together, since the deployment began.
+
+    Attributes:
+        counts: records by outcome; they add up to the records read.
+        details: ignored records by reason (quotes: `zero`, `crossed`), where the agent tells.
+    """
 
     counts: dict[str, int]
+    details: dict[str, int] = field(default_factory=dict)
 
     @property
     def records(self) -> int:
@@ -37,9 +43,11 @@ async def read_outcomes(settings: Settings) -> Outcomes:
         BrokerUnreachableError, RunError: the changelog cannot be read.
     """
     total: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
+    details: Counter[str] = Counter()
     for marker in (await _markers(settings)).values():
         total.update(marker.counts)
-    return Outcomes(dict(total))
+        details.update(marker.details)
+    return Outcomes(dict(total), dict(sorted(details.items())))
 
 
 async def check_deployment(settings: Settings) -> None:
@@ -50,10 +58,11 @@ async def check_deployment(settings: Settings) -> None:
     Raises:
         RefusalError: it was made with others.
     """
-    for partition, marker in sorted((await _markers(settings)).items()):
+    for place, marker in sorted((await _markers(settings)).items()):
         if marker.results_hash != settings.results_hash:
             raise RefusalError(
-                f"deployment {settings.deployment!r}, partition {partition.partition}: made with "
+                f"deployment {settings.deployment!r}, {place.topic} partition "
+                f"{place.partition}: made with "
                 f"settings hash {marker.results_hash}, but the settings are "
                 f"{settings.results_hash} now; give the settings it was made with (bars.*, "
                 "partitions, max_message_bytes), use --reset or another deployment name"
@@ -61,7 +70,8 @@ async def check_deployment(settings: Settings) -> None:
 
 
 async def _markers(settings: Settings) -> dict[TopicPartition, Marker]:
-    partitions = await partitions_of(settings, [output_topic(settings, "bars.changelog")])
+    topics = [output_topic(settings, f"{agent}.changelog") for agent in settings.agents]
+    partitions = await partitions_of(settings, topics)
     return await _last_markers(settings, await bounds(settings, partitions))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.connection import bootstrap_servers, connect
+from app.connection import client_options, connect
 from app.run.errors import RunError
 from app.settings import Settings
 
@@ -26,7 +26,7 @@ async def plain_consumer(
     Ask `partitions_of` first: aiokafka loops on a topic that does not exist.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers(settings),
+        **client_options(settings),
         client_id="candlewick-reader",
         group_id=None,
         enable_auto_commit=False,

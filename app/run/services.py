@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.broker import BrokerConfig, EmbeddedBroker
 from app.run.supervisor import Supervisor
@@ -81,9 +81,9 @@ async def running_workers(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[
         await supervisor.stop()
 
 
-async def first_of(work: asyncio.Task[Result], *watched: asyncio.Task[None]) -> Result:
+async def first_of(work: asyncio.Task[Result], *watched: asyncio.Task[Any]) -> Result:
     """Return what `work` returns, unless a watched task ends before: then raise its error."""
-    tasks: list[asyncio.Task[Result] | asyncio.Task[None]] = [work, *watched]
+    tasks: list[asyncio.Task[Any]] = [work, *watched]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in watched:
@@ -96,7 +96,7 @@ async def first_of(work: asyncio.Task[Result], *watched: asyncio.Task[None]) -> 
             await asyncio.wait([work])
 
 
-def _raise(task: asyncio.Task[None]) -> None:
+def _raise(task: asyncio.Task[Any]) -> None:
     """Raise a task's error, or the first one of its group."""
     error = task.exception()
     while isinstance(error, BaseExceptionGroup):

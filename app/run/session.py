@@ -17,12 +17,13 @@ from app.run.drain import input_bounds, wait_until_drained
 from app.run.errors import RunError
 from app.run.export import read_bars, write_export
 from app.run.figures import count_batches, peak_memory
+from app.run.kinds import KIND_OF
 from app.run.outcomes import Outcomes, check_deployment, read_outcomes
 from app.run.reader import partitions_of
 from app.run.services import Say, first_of, running_broker, running_workers
 from app.run.supervisor import Supervisor
 from app.settings import Settings
-from app.topics import ticks_topic
+from app.topics import source_topic
 
 #: (what, done, of how many): records sent, records closed.
 Progress = Callable[[str, int, int], None]
@@ -38,8 +39,8 @@ class RunOptions:
         until_drained: stop when all is closed; else run until cancelled.
         export: file for the bars.
         workers: how many worker processes.
-        existing_log: the ticks topic must exist already.
-        reset: remove the deployment first; its ticks stay.
+        existing_log: the input topic must exist already.
+        reset: remove the deployment first; its inputs stay.
     """
 
     paths: Sequence[Path]
@@ -56,7 +57,7 @@ class RunSummary:
     """What a run has done.
 
     Attributes:
-        group: the consumer group, which is the deployment's name with its agents.
+        group: the consumer group, which is the deployment's name with its agent.
         outcomes: records by outcome; None when it did not wait until all was closed.
         replayed: what was sent, None without a replay.
         bars: exported rows, None without an export.
@@ -65,6 +66,7 @@ class RunSummary:
             all was closed.
         batches: fetches that the workers applied, None where a worker does not tell.
         peak_memory: resident bytes of the greatest worker, None where the system does not tell.
+        kind: what was replayed and read: trades or quotes.
     """
 
     group: str
@@ -75,6 +77,7 @@ class RunSummary:
     seconds: float
     batches: int | None = None
     peak_memory: int | None = None
+    kind: str = "trades"
 
 
 def fresh_name() -> str:
@@ -94,7 +97,7 @@ async def run(
     """Run it.
 
     Args:
-        settings: with the deployment and the topic prefix already chosen.
+        settings: with the deployment, the topic prefix and the one agent of `kind` chosen.
         options: what to do.
         say: told one line about each step.
         progress: told how far the replay and the workers are.
@@ -118,12 +121,13 @@ async def run(
 
 
 async def adopt_log(settings: Settings) -> Settings:
-    """Return the settings with the partition count of the existing ticks topic.
+    """Return the settings with the partition count of the existing input topic.
 
     Raises:
         RunError: there is none.
     """
-    topic = ticks_topic(settings)
+    (agent,) = settings.agents
+    topic = source_topic(settings, agent)
     try:
         count = len(await partitions_of(settings, [topic]))
     except RunError as error:
@@ -136,12 +140,15 @@ async def adopt_log(settings: Settings) -> Settings:
 async def _work(
     settings: Settings, options: RunOptions, progress: Progress, supervisor: Supervisor
 ) -> RunSummary:
+    (agent,) = settings.agents
+    kind = KIND_OF[agent]
     started = time.perf_counter()
     replayed: ReplaySummary | None = None
     if options.paths:
         replayed = await replay(
             settings,
             options.paths,
+            kind=kind,
             progress=lambda done, total: progress("sent", done, total),
             **options.replay_options,
         )
@@ -154,8 +161,9 @@ async def _work(
     seconds = time.perf_counter() - started
     bars: int | None = None
     if options.export is not None:
-        highest = await read_bars(settings)
-        await asyncio.to_thread(lambda: write_export(_target(options), highest.rows()))
+        highest = await read_bars(settings, agent)
+        schema = highest.layout.schema
+        await asyncio.to_thread(lambda: write_export(_target(options), highest.rows(), schema))
         bars = len(highest)
     return RunSummary(
         group=group_id(settings),
@@ -164,9 +172,16 @@ async def _work(
         bars=bars,
         restarts=supervisor.restarts,
         seconds=seconds,
-        batches=await count_batches(supervisor.web_addresses) if settings.web.enabled else None,
+        batches=await _batches(settings, supervisor),
         peak_memory=peak_memory(supervisor.pids),
+        kind=kind,
     )
+
+
+async def _batches(settings: Settings, supervisor: Supervisor) -> int | None:
+    if not settings.web.enabled:
+        return None
+    return await count_batches(supervisor.web_addresses, settings.agents)
 
 
 def _target(options: RunOptions) -> Path:

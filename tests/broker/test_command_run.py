@@ -24,11 +24,15 @@ from app.run.export import read_bars
 from app.settings import Settings
 from app.web.bind import free_port
 from tests.command import Finished, candlewick, finish, run, start
+from tests.oracle.compare import compare_deployment
+from tests.oracle.reference import Settings as ReferenceSettings
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 SYMBOLS = ("A", "B", "C", "D")
 TRADES = 2_000
+QUOTES = 1_000
+SECOND = 1_000_000_000
 START = 1_381_154_400  # 2013-10-07 10:00 in New York
 PROCESS = re.compile(r"^worker-0 started: process (\d+)$")
 
@@ -109,6 +113,86 @@ def test_a_run_from_nothing_leaves_a_file_of_bars_and_its_log(ticks: Path, tmp_p
     assert again["replayed"] is None
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "bars.csv").read_bytes()
     assert processes_of(folder) == []
+
+
+@pytest.fixture
+def quotes(tmp_path: Path) -> Path:
+    """A quote each 0.25 s; of each 100 one is crossed and two have a side of zero."""
+    path = tmp_path / "quotes.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["symbol", "bid", "ask", "event_time"])
+        for number in range(QUOTES):
+            bid, ask = 100 + number % 7 / 8, 101 + number % 5 / 8
+            if number % 100 == 50:
+                bid, ask = ask, bid
+            elif number % 50 == 10:
+                bid, ask = 0, ask
+            time_ns = START * 1_000_000_000 + number * 250_000_000
+            writer.writerow([SYMBOLS[number % len(SYMBOLS)], bid, ask, time_ns])
+    return path
+
+
+def test_quotes_run_through_their_own_agent(
+    own: dict[str, str], quotes: Path, ticks: Path, tmp_path: Path
+) -> None:
+    chosen = ("--kind", "quotes", "--intervals", "1s,1m")
+    first = run(tmp_path, tmp_path / "q.csv", "--replay", quotes, *chosen, settings=own)
+    prefix = first["prefix"]
+    assert first["group"] == f"{prefix}.run.quotes"
+    assert first["kind"] == first["replayed"]["kind"] == "quotes"
+    counts = first["outcomes"]["counts"]
+    assert counts["applied"] + counts["ignored"] == first["replayed"]["trades"] == QUOTES
+    assert sum(counts.values()) == first["replayed"]["sent"]
+    assert first["outcomes"]["details"] == {"crossed": QUOTES // 100, "zero": QUOTES // 50}
+    rows = rows_of(tmp_path / "q.csv")
+    assert len(rows) == first["bars"]
+    assert sum(int(row["quotes"]) for row in rows if row["interval"] == "1m") == counts["applied"]
+    assert rows[0] == {
+        "symbol": "A", "interval": "1s", "start_ns": str(START * 10**9),
+        "bid_open": "100.0", "bid_high": "100.0", "bid_low": "100.0", "bid_close": "100.0",
+        "ask_open": "101.0", "ask_high": "101.0", "ask_low": "101.0", "ask_close": "101.0",
+        "mid_open": "100.5", "mid_high": "100.5", "mid_low": "100.5", "mid_close": "100.5",
+        "quotes": "1", "revision": "0",
+    }  # fmt: skip
+    # The same log through a fresh deployment gives the same bytes; trades beside it touch nothing.
+    beside = (*("--from-log", prefix), "--deployment", "trades", "--replay", ticks)
+    wanting = candlewick(tmp_path, "run", *beside, "--until-drained", settings=own)
+    assert wanting.code == FAILURE
+    assert f"--from-log: there is no topic {prefix}.ticks" in wanting.errors
+    again = run(tmp_path, tmp_path / "again.csv", "--from-log", prefix, *chosen, settings=own)
+    assert again["replayed"] is None
+    assert again["outcomes"] == first["outcomes"]
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "q.csv").read_bytes()
+    whose = ("--deployment", "run", "--prefix", f"{prefix}.")
+    table = candlewick(
+        tmp_path, "bars", "A", "--kind", "quotes", "--last", "3", *whose, settings=own
+    )
+    assert table.code == OK, table.errors
+    lines = table.output.splitlines()
+    assert "spread" in lines[0]
+    assert len(lines) == 1 + 3 * 2
+
+
+def test_what_is_published_of_bad_quotes_is_the_references(
+    own: dict[str, str], quotes: Path, tmp_path: Path
+) -> None:
+    own["CANDLEWICK_BARS__CORRECTION_HORIZON"] = "30s"
+    mangled = ("--disorder", "5s", "--late", "2%", "--corrupt", "5%", "--seed", "1")
+    chosen = ("--kind", "quotes", "--replay", quotes, "--intervals", "2s,3s,1m", *mangled)
+    summary = run(tmp_path, tmp_path / "q.csv", *chosen, settings=own)
+    settings = ReferenceSettings(
+        (2 * SECOND, 3 * SECOND, 60 * SECOND), correction_horizon=30 * SECOND
+    )
+    arguments = (own["CANDLEWICK_BROKER__URL"], f"{summary['prefix']}.", "run")
+    compared = compare_deployment(*arguments, settings, "quotes")
+    assert compared.passes, compared.report()
+    counts = {outcome: n for outcome, n in summary["outcomes"]["counts"].items() if n}
+    assert counts == compared.outcomes
+    assert counts.keys() == {"applied", "revised", "late", "ignored", "dead", "control"}
+    assert counts["dead"] == summary["replayed"]["corrupt"]
+    # The comparison tells other settings.
+    assert not compare_deployment(*arguments, ReferenceSettings((SECOND,)), "quotes").passes
 
 
 def test_ctrl_c_stops_everything(ticks: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -12,8 +13,7 @@ from app.admin import ensure_topics
 from app.broker import EmbeddedBroker
 from app.contracts.wire import TradeRecord
 from app.feeds.replayer import ReplaySummary, replay
-from app.feeds.simulator import RandomWalk
-from app.feeds.source import MemorySource, TradeSource, open_source
+from app.feeds.source import MemorySource, TickSource, open_source
 from app.settings import Settings
 from tests.broker.worker import WorkerProcess, worker_settings
 from tests.chaos.deployment import (
@@ -38,13 +38,26 @@ KILLS = (0.25, 0.50, 0.75)
 DAY = "20131007_trade.zip"
 
 
-def source() -> TradeSource:
+def source() -> TickSource:
     """A recorded day of SPY and IBM; where there is none, a seeded walk of two hours."""
     files = [REAL_DATA / "equity" / "tick" / symbol / DAY for symbol in ("spy", "ibm")]
     if all(file.is_file() for file in files):
         return open_source(files)
-    times = range(START, START + 7_200 * SECOND, SECOND // 35)
-    trades: list[TradeRecord] = list(RandomWalk(8, seed=1).trades(list(times)))
+    dice = random.Random(1)
+    prices = [dice.uniform(10.0, 500.0) for _ in range(8)]
+    trades: list[TradeRecord] = []
+    for number, time in enumerate(range(START, START + 7_200 * SECOND, SECOND // 35)):
+        which = dice.randrange(len(prices))
+        prices[which] *= 1 + dice.gauss(0.0, 2e-4)
+        trades.append(
+            TradeRecord(
+                symbol=f"SIM-{which + 1:02}",
+                price=round(prices[which], 2),
+                size=float(dice.randrange(1, 20) * 25),
+                event_time=time,
+                sequence=number,
+            )
+        )
     return MemorySource(trades)
 
 
@@ -62,7 +75,7 @@ async def settings(kafka: EmbeddedBroker, unique: str, tmp_path: Path) -> Settin
     )
 
 
-async def send_day(settings: Settings, day: TradeSource) -> ReplaySummary:
+async def send_day(settings: Settings, day: TickSource) -> ReplaySummary:
     return await replay(settings, day, rate=RATE, late=LATE, corrupt=CORRUPT, seed=1)
 
 

@@ -1,7 +1,8 @@
-"""A deployment's outputs on the broker against the reference, run on the same ticks topic.
+"""A deployment's outputs on the broker against the reference, run on the same input topic.
 
     python -m tests.oracle.compare --broker kafka://127.0.0.1:9092 --deployment default \\
         --intervals 1s,1m --policy all [--prefix P.] [--sip-table FILE.json] [--list 20]
+        [--kind quotes]
 
 Read it when the deployment has drained: what is not committed yet counts as lost. Exit code 1
 on any difference.
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.oracle.log import LogRecord, partitions_of, read_partition
+from tests.oracle.quotes_reference import QuotePublication, QuotesReference
 from tests.oracle.reference import Reference, Settings
 from tests.oracle.rules import SECOND, Flags
 from tests.oracle.window import Publication
 
 _UNITS = {"ms": 1_000_000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
-_BAR_FIELDS = [each.name for each in fields(Publication)]
+AnyPublication = Publication | QuotePublication
 
 
 @dataclass
@@ -98,32 +100,55 @@ class Found:
     raw: tuple[Any, ...]
 
 
-def _body(bar: Publication) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Kind:
+    """What differs between trades and quotes.
+
+    Attributes:
+        source: the input topic, after the prefix.
+        bars, stem: the topic of bars, and what `.late` and `.dead` follow, after the deployment.
+    """
+
+    source: str
+    bars: str
+    stem: str
+    reference: type[Reference] | type[QuotesReference]
+    publication: type[AnyPublication]
+
+
+KINDS = {
+    "trades": Kind("ticks", "bars", "bars", Reference, Publication),
+    "quotes": Kind("quotes", "quotes.bars", "quotes", QuotesReference, QuotePublication),
+}
+
+
+def _body(bar: AnyPublication) -> list[tuple[str, str]]:
     """A bar as comparable fields in order; `repr` tells 1 from 1.0 and 0.0 from -0.0."""
-    return [(name, repr(getattr(bar, name))) for name in _BAR_FIELDS]
+    return [(each.name, repr(getattr(bar, each.name))) for each in fields(bar)]
 
 
-def found_bar(record: LogRecord) -> Found:
-    """A record of `bars`, decoded; its body is a text where it is no bar."""
+def found_bar(record: LogRecord, publication: type[AnyPublication] = Publication) -> Found:
+    """A record of a topic of bars, decoded; its body is a text where it is no bar."""
+    declared = fields(publication)
     raw = (record.key, record.value)
     try:
         pairs = json.loads(record.value or b"", object_pairs_hook=list)
         names = [name for name, _ in pairs]
         values = dict(pairs)
-        if names != _BAR_FIELDS or record.key != values["symbol"].encode():
+        if names != [each.name for each in declared] or record.key != values["symbol"].encode():
             raise ValueError
-        for name in ("open", "high", "low", "close", "volume", "vwap"):
+        for name in [each.name for each in declared if "float" in str(each.type)]:
             if isinstance(values[name], int) and not isinstance(values[name], bool):
                 values[name] = float(values[name])
         values["sources"] = tuple(values["sources"])
-        bar = Publication(**values)
+        bar = publication(**values)
     except (ValueError, TypeError, AttributeError, KeyError):
         return Found(("no bar", record.offset), repr(raw), raw)
     return Found(bar.identity, _body(bar), raw)
 
 
 def found_source(record: LogRecord, with_reason: bool) -> Found:
-    """A record of `bars.late` or `bars.dead`: identity is its source's position."""
+    """A late or dead record: identity is its source's position."""
     names = ("topic", "partition", "offset")
     identity = tuple(record.headers.get(name) for name in names)
     # The key of a dead record is not judged.
@@ -179,43 +204,47 @@ def expected_sources(
 
 
 def compare_deployment(
-    broker: str, prefix: str, deployment: str, settings: Settings
+    broker: str, prefix: str, deployment: str, settings: Settings, kind: str = "trades"
 ) -> DeploymentComparison:
-    """Run the reference on every partition of the ticks topic and compare its outputs.
+    """Run the reference on every partition of the input topic and compare its outputs.
 
     Args:
         broker: `kafka://host:port`.
         prefix: of the topics, with its dot, or empty.
         settings: as the deployment has them.
+        kind: `trades` or `quotes`: which agent.
 
     Raises:
         UnreadableTopicError: a topic is missing or cannot be read.
     """
-    ticks = f"{prefix}ticks"
-    stem = f"{prefix}{deployment}.bars"
+    chosen = KINDS[kind]
+    source, stem = f"{prefix}{chosen.source}", f"{prefix}{deployment}."
     bars, late, dead = (
-        TopicComparison(stem),
-        TopicComparison(f"{stem}.late"),
-        TopicComparison(f"{stem}.dead"),
+        TopicComparison(f"{stem}{chosen.bars}"),
+        TopicComparison(f"{stem}{chosen.stem}.late"),
+        TopicComparison(f"{stem}{chosen.stem}.dead"),
     )
     outcomes: Counter[str] = Counter()
-    partitions = partitions_of(broker, ticks)
+    partitions = partitions_of(broker, source)
     for partition in range(partitions):
-        reference = Reference(partition, partitions, settings)
-        for record in read_partition(broker, ticks, partition):
+        reference = chosen.reference(partition, partitions, settings)
+        for record in read_partition(broker, source, partition):
             reference.feed(record.offset, record.append_time, record.value)
         outcomes += reference.outcomes
         compare_partition(
             bars,
             partition,
             [(bar.identity, _body(bar)) for bar in reference.bars],
-            map(found_bar, read_partition(broker, bars.topic, partition)),
+            (
+                found_bar(each, chosen.publication)
+                for each in read_partition(broker, bars.topic, partition)
+            ),
         )
         compare_partition(
             late,
             partition,
             expected_sources(
-                ticks,
+                source,
                 partition,
                 ((each.offset, (each.value, each.symbol.encode())) for each in reference.late),
             ),
@@ -225,7 +254,7 @@ def compare_deployment(
             dead,
             partition,
             expected_sources(
-                ticks,
+                source,
                 partition,
                 ((each.offset, (each.value, each.reason.encode())) for each in reference.dead),
             ),
@@ -255,6 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--broker", required=True, help="kafka://host:port")
     parser.add_argument("--prefix", default="", help="of the topics, with its dot")
     parser.add_argument("--deployment", default="default")
+    parser.add_argument("--kind", default="trades", choices=KINDS)
     parser.add_argument("--intervals", default="1s,10s,1m,5m,15m")
     parser.add_argument("--policy", default="all", choices=("all", "sip", "algoseek"))
     parser.add_argument("--sip-table", type=Path, help="JSON: condition -> list of flags")
@@ -271,7 +301,9 @@ def main(arguments: list[str] | None = None) -> int:
         correction_horizon=chosen.horizon,
         sip_matrix=read_sip_table(chosen.sip_table) if chosen.sip_table else {},
     )
-    comparison = compare_deployment(chosen.broker, chosen.prefix, chosen.deployment, settings)
+    comparison = compare_deployment(
+        chosen.broker, chosen.prefix, chosen.deployment, settings, chosen.kind
+    )
     print(comparison.report(chosen.list))
     return 0 if comparison.passes else 1
 

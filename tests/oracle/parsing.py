@@ -1,4 +1,4 @@
-"""A tick as the standard library's `json` reads it, checked field by field against the contract.
+"""A trade or a quote as the standard library's `json` reads it, checked against the contract.
 
 Where the page of semantics is silent, this reader decides so: a repeated field counts by its
 last value, but every occurrence must be valid; a symbol that is not 1 to 32 characters long is
@@ -87,6 +87,20 @@ class Trade:
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """One quote of the log. `order` is what decides open and close."""
+
+    symbol: str
+    bid: float
+    ask: float
+    bid_size: float
+    ask_size: float
+    event_time: int
+    source: str | None
+    order: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """A control record; only a clock has an event time."""
 
@@ -143,14 +157,17 @@ def _conditions(value: Any) -> frozenset[str]:
     return frozenset(value)
 
 
-def _kind(value: Any) -> str:
-    if value not in ("trade", "clock", "historical", "flush") or not isinstance(value, str):
-        _malformed()
-    return value
+def _kind(*kinds: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in kinds:
+            _malformed()
+        return value
+
+    return read
 
 
 _TRADE_FIELDS: dict[str, Callable[[Any], Any]] = {
-    "type": _kind,
+    "type": _kind("trade", "clock", "historical", "flush"),
     "symbol": lambda value: _text(value, 32),
     "price": lambda value: _number(value, -MAX_PRICE, MAX_PRICE),
     "size": lambda value: _number(value, 0.0, MAX_SIZE),
@@ -161,7 +178,20 @@ _TRADE_FIELDS: dict[str, Callable[[Any], Any]] = {
     "conditions": _conditions,
     "source": _optional(_name),
 }
-_REQUIRED = ("symbol", "price", "size", "event_time")
+_TRADE_REQUIRED = ("symbol", "price", "size", "event_time")
+_QUOTE_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "type": _kind("quote", "clock", "historical", "flush"),
+    "symbol": lambda value: _text(value, 32),
+    "bid": lambda value: _number(value, -MAX_PRICE, MAX_PRICE),
+    "ask": lambda value: _number(value, -MAX_PRICE, MAX_PRICE),
+    "bid_size": lambda value: _number(value, 0.0, MAX_SIZE),
+    "ask_size": lambda value: _number(value, 0.0, MAX_SIZE),
+    "event_time": _integer,
+    "sequence": _optional(_integer),
+    "venue": _optional(_name),
+    "source": _optional(_name),
+}
+_QUOTE_REQUIRED = ("symbol", "bid", "ask", "event_time")
 _CONTROL_FIELDS: dict[str, tuple[str, ...]] = {
     "clock": ("type", "event_time"),
     "historical": ("type",),
@@ -189,31 +219,68 @@ def _object(value: bytes) -> _Object:
     return parsed
 
 
+def _fields(
+    value: bytes, readers: dict[str, Callable[[Any], Any]], required: tuple[str, ...]
+) -> dict[str, Any] | Control:
+    """The fields of a record; a record without `type` is none of control."""
+    fields: dict[str, Any] = {}
+    for name, raw in _object(value):
+        reader = readers.get(name)
+        if reader is None:
+            _malformed()
+        fields[name] = reader(raw)
+    expected = _CONTROL_FIELDS.get(fields.get("type", ""))
+    if expected is not None:
+        if set(fields) != set(expected):
+            _malformed()
+        return Control(fields["type"], fields.get("event_time"))
+    if any(name not in fields for name in required):
+        _malformed()
+    return fields
+
+
+def _order(offset: int, fields: dict[str, Any]) -> tuple[int, int, int]:
+    sequence = fields.get("sequence")
+    return fields["event_time"], -1 if sequence is None else sequence, offset
+
+
+def read_quote(offset: int, value: bytes) -> Quote | Control:
+    """Read one value of the topic of quotes that is neither empty nor too large.
+
+    Raises:
+        DeadRecordError: with `malformed` or `bad_symbol`.
+    """
+    fields = _fields(value, _QUOTE_FIELDS, _QUOTE_REQUIRED)
+    if isinstance(fields, Control):
+        return fields
+    if SYMBOL.match(fields["symbol"]) is None:
+        raise DeadRecordError("bad_symbol")
+    return Quote(
+        symbol=fields["symbol"],
+        bid=fields["bid"],
+        ask=fields["ask"],
+        bid_size=fields.get("bid_size", 0.0),
+        ask_size=fields.get("ask_size", 0.0),
+        event_time=fields["event_time"],
+        source=fields.get("source"),
+        order=_order(offset, fields),
+    )
+
+
 def read_value(offset: int, value: bytes) -> Trade | Control:
-    """Read one value that is neither empty nor too large.
+    """Read one value of the topic of ticks that is neither empty nor too large.
 
     Raises:
         DeadRecordError: with `malformed`, `unknown_condition` or `bad_symbol`.
     """
-    fields: dict[str, Any] = {}
-    for name, raw in _object(value):
-        reader = _TRADE_FIELDS.get(name)
-        if reader is None:
-            _malformed()
-        fields[name] = reader(raw)
-    kind = fields.get("type", "trade")
-    if kind != "trade":
-        if set(fields) != set(_CONTROL_FIELDS[kind]):
-            _malformed()
-        return Control(kind, fields.get("event_time"))
-    if any(name not in fields for name in _REQUIRED):
-        _malformed()
+    fields = _fields(value, _TRADE_FIELDS, _TRADE_REQUIRED)
+    if isinstance(fields, Control):
+        return fields
     conditions = fields.get("conditions", frozenset())
     if not conditions <= KNOWN_CONDITIONS:
         raise DeadRecordError("unknown_condition")
     if SYMBOL.match(fields["symbol"]) is None:
         raise DeadRecordError("bad_symbol")
-    sequence = fields.get("sequence")
     return Trade(
         symbol=fields["symbol"],
         price=fields["price"],
@@ -223,5 +290,5 @@ def read_value(offset: int, value: bytes) -> Trade | Control:
         venue=fields.get("venue"),
         conditions=conditions,
         source=fields.get("source"),
-        order=(fields["event_time"], -1 if sequence is None else sequence, offset),
+        order=_order(offset, fields),
     )

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.contracts.wire import BarRecord
-from app.run.export import SCHEMA, Highest, check_target, write_export
+from app.contracts.wire import BarRecord, QuoteBarRecord
+from app.run.export import LAYOUTS, AnyBar, Highest, check_target, write_export
 
 MINUTE = 60_000_000_000
+SCHEMA = LAYOUTS["bars"].schema
 
 
 def bar(
@@ -43,9 +46,26 @@ def bar(
     )
 
 
-def some_bars() -> list[BarRecord]:
+def quote_bar(
+    symbol: str = "EURUSD",
+    interval: str = "1m",
+    start: int = 0,
+    revision: int = 0,
+    close: float = 1.5,
+) -> QuoteBarRecord:
+    prices = [1.0, 2.0, 0.1, close, 1.1, 2.1, 0.2, close + 0.1, 1.05, 2.05, 0.15, close + 0.05]
+    values = (symbol, interval, start, *prices, 5.0, 6.0, 0.1, 3, revision, True, ("test",))
+    return msgspec.convert(
+        dict(zip(QuoteBarRecord.__struct_fields__, values, strict=True)), QuoteBarRecord
+    )
+
+
+MAKERS: dict[str, Callable[..., AnyBar]] = {"bars": bar, "quotes": quote_bar}
+
+
+def some_bars(agent: str = "bars") -> list[AnyBar]:
     return [
-        bar(symbol, interval, start * MINUTE, revision, close=1.0 + revision / 7)
+        MAKERS[agent](symbol, interval, start * MINUTE, revision, close=1.0 + revision / 7)
         for symbol in ("SPY", "IBM")
         for interval in ("15m", "10s", "1m")
         for start in (2, 0, 1)
@@ -53,16 +73,16 @@ def some_bars() -> list[BarRecord]:
     ]
 
 
-def exported(path: Path, bars: list[BarRecord]) -> bytes:
-    highest = Highest()
+def exported(path: Path, bars: list[AnyBar], agent: str = "bars") -> bytes:
+    highest = Highest(agent)
     for one in bars:
         highest.add(one)
-    write_export(path, highest.rows())
+    write_export(path, highest.rows(), highest.layout.schema)
     return path.read_bytes()
 
 
 def test_only_the_highest_revision_of_each_bar_is_kept() -> None:
-    highest = Highest()
+    highest = Highest("bars")
     for revision in (0, 2, 1):
         highest.add(bar(revision=revision, close=float(revision)))
     assert len(highest) == 1
@@ -71,7 +91,7 @@ def test_only_the_highest_revision_of_each_bar_is_kept() -> None:
 
 
 def test_rows_are_sorted_by_symbol_interval_length_and_start() -> None:
-    highest = Highest()
+    highest = Highest("bars")
     for one in some_bars():
         highest.add(one)
     keys = [row[:3] for row in highest.rows()]
@@ -84,12 +104,15 @@ def test_rows_are_sorted_by_symbol_interval_length_and_start() -> None:
     assert keys == expected
 
 
+@pytest.mark.parametrize("agent", LAYOUTS)
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_the_bytes_do_not_depend_on_the_order_of_arrival(tmp_path: Path, suffix: str) -> None:
-    bars = some_bars()
-    first = exported(tmp_path / f"one{suffix}", bars)
+def test_the_bytes_do_not_depend_on_the_order_of_arrival(
+    tmp_path: Path, suffix: str, agent: str
+) -> None:
+    bars = some_bars(agent)
+    first = exported(tmp_path / f"one{suffix}", bars, agent)
     random.Random(7).shuffle(bars)
-    assert exported(tmp_path / f"other{suffix}", bars) == first
+    assert exported(tmp_path / f"other{suffix}", bars, agent) == first
 
 
 def test_csv_has_exact_floats_and_an_empty_vwap_where_there_is_none(tmp_path: Path) -> None:
@@ -101,16 +124,33 @@ def test_csv_has_exact_floats_and_an_empty_vwap_where_there_is_none(tmp_path: Pa
     assert row[7:] == ["300.0", "", "3", "0"]
 
 
-def test_csv_and_parquet_hold_the_same(tmp_path: Path) -> None:
-    exported(tmp_path / "bars.csv", some_bars())
-    exported(tmp_path / "bars.parquet", some_bars())
+def test_quote_bars_have_columns_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "quotes.csv"
+    exported(path, [quote_bar(revision=1), quote_bar()], "quotes")
+    assert path.read_text(encoding="utf-8") == (
+        "symbol,interval,start_ns,bid_open,bid_high,bid_low,bid_close,"
+        "ask_open,ask_high,ask_low,ask_close,mid_open,mid_high,mid_low,mid_close,quotes,revision\n"
+        "EURUSD,1m,0,1.0,2.0,0.1,1.5,1.1,2.1,0.2,1.6,1.05,2.05,0.15,1.55,3,1\n"
+    )
+
+
+def test_what_a_worker_publishes_can_be_read() -> None:
+    for agent, make in MAKERS.items():
+        one = make()
+        assert LAYOUTS[agent].decoder.decode(msgspec.json.encode(one)) == one
+
+
+@pytest.mark.parametrize("agent", LAYOUTS)
+def test_csv_and_parquet_hold_the_same(tmp_path: Path, agent: str) -> None:
+    exported(tmp_path / "bars.csv", some_bars(agent), agent)
+    exported(tmp_path / "bars.parquet", some_bars(agent), agent)
     table = pq.read_table(tmp_path / "bars.parquet")
     with (tmp_path / "bars.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == table.column_names
     columns = [column.to_pylist() for column in table.columns]
     assert rows[1:] == [[str(value) for value in row] for row in zip(*columns, strict=True)]
-    assert table.schema.types == SCHEMA.types
+    assert table.schema.types == LAYOUTS[agent].schema.types
 
 
 def test_parquet_carries_no_metadata_of_its_writer(tmp_path: Path) -> None:
@@ -132,7 +172,7 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
     path = tmp_path / "bars.parquet"
     before = hashlib.sha256(exported(path, some_bars())).hexdigest()
     with pytest.raises(pa.ArrowInvalid, match="double"):
-        write_export(path, [("SPY", "1m", 0, "x", 1.0, 1.0, 1.0, 1.0, 1.0, 1, 0)])  # type: ignore[list-item]
+        write_export(path, [("SPY", "1m", 0, "x", 1.0, 1.0, 1.0, 1.0, 1.0, 1, 0)], SCHEMA)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["bars.parquet"]
 

@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.connection import BrokerUnreachableError
-from app.contracts.records import MAX_NOTIONAL, MAX_PRICE, MAX_SIZE, MAX_TIME, Trade
-from app.contracts.wire import TradeRecord, trade_decoder
-from app.feeds.columns import Vocabulary, columns_of
+from app.contracts.records import MAX_PRICE, MAX_SIZE, MAX_TIME, Trade
+from app.contracts.wire import QuoteRecord, TradeRecord, quote_decoder, trade_decoder
+from app.feeds.columns import Vocabulary, columns_of, quote_columns_of
 from app.feeds.encode import TickEncoder
 from app.feeds.partitioning import partition_of
 from app.feeds.producer import TickSender
-from app.feeds.simulator import RandomWalk
 from app.settings import Settings
 from app.streaming.compression import use_fast_lz4
 
@@ -58,6 +57,29 @@ def test_values_are_of_the_published_contract_and_leave_out_what_is_absent() -> 
         b'"sequence":0,"venue":"P"}'
     )
     assert Trade.model_validate_json(value).price == 167.41
+
+
+amounts = st.floats(0, MAX_SIZE)
+quotes = st.builds(
+    QuoteRecord,
+    symbol=st.sampled_from(["IBM", "EUR/USD"]),
+    bid=st.floats(-MAX_PRICE, MAX_PRICE),
+    ask=st.floats(-MAX_PRICE, MAX_PRICE),
+    event_time=st.integers(0, MAX_TIME),
+    bid_size=amounts,
+    ask_size=amounts,
+    sequence=st.integers(0, MAX_TIME),
+    venue=st.sampled_from([None, "P", 'a"b']),
+    source=st.sampled_from([None, "mine"]),
+)
+
+
+@given(st.lists(quotes, min_size=1, max_size=8))
+@settings(deadline=None)
+def test_quotes_are_read_back_exactly(records: list[QuoteRecord]) -> None:
+    vocabulary = Vocabulary()
+    values = TickEncoder(vocabulary, 16).encode(quote_columns_of(records, vocabulary))
+    assert [quote_decoder.decode(value) for value in values] == records
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=32), st.integers(1, 64))
@@ -104,15 +126,3 @@ def test_a_sender_wants_a_broker_and_a_batch() -> None:
         TickSender(Settings())
     with pytest.raises(ValueError, match="batch_records 0; expected at least 1"):
         TickSender(Settings(broker={"url": "kafka://127.0.0.1:1"}), 0)
-
-
-def test_simulated_trades_are_the_seeds_and_of_the_contract() -> None:
-    times = list(range(T0, T0 + 3_000))
-    one, same, other = (list(RandomWalk(5, seed).trades(times)) for seed in (1, 1, 2))
-    assert one == same != other
-    assert {trade.symbol for trade in one} == {f"SIM-{number:02}" for number in range(1, 6)}
-    assert [trade.sequence for trade in one] == list(range(3_000))
-    assert all(0 < trade.price * trade.size < MAX_NOTIONAL for trade in one)
-    assert [trade.event_time for trade in one] == times
-    with pytest.raises(ValueError, match="0 symbols"):
-        RandomWalk(0, 1)

@@ -1,6 +1,7 @@
 """Lean's equity trade ticks: times, prices, conditions, and faults with file and line."""
 
 import zipfile
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from app.contracts.conditions import BIT
 from app.feeds.columns import Origin, TradeColumns, Vocabulary, concatenate
 from app.feeds.errors import FeedError
 from app.feeds.files import facts_of
-from app.feeds.lean import FLAGS, LeanFile, conditions_of, open_lean
+from app.feeds.lean import open_lean
+from app.feeds.lean_flags import FLAGS, conditions_of
 
 ROWS = "34200000,1674100,100,P,1,0\n34200000,1674150,250,Q,20000020,0\n57600123,1670001,7,D,80,1\n"
 
@@ -27,10 +29,9 @@ def make(
 
 
 def read(path: Path) -> tuple[TradeColumns, Vocabulary]:
-    file = open_lean(path)
-    assert isinstance(file, LeanFile)
+    (file,) = open_lean(path)
     vocabulary = Vocabulary()
-    return concatenate(list(file.columns(vocabulary))), vocabulary
+    return concatenate(list(file.columns(vocabulary, Counter()))), vocabulary
 
 
 def nanoseconds(text: str) -> int:
@@ -174,10 +175,20 @@ def test_a_damaged_zip_is_found_out_by_its_checksum(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "member", "reason"),
     [
-        ("equity/tick/spy/20131007_quote.zip", "20131007_spy_Quote_Tick.csv", "quotes, not trades"),
-        ("equity/minute/spy/20131007_trade.zip", "20131007_spy_minute_trade.csv", "not Lean"),
-        ("future/tick/gc/20131008_trade.zip", "20131008_gc_Trade_Tick.csv", "not Lean"),
-        ("anything.zip", "readme.txt", "not Lean equity trade ticks"),
+        ("equity/minute/spy/20131007_trade.zip", "20131007_spy_minute_trade.csv", "minute bars"),
+        ("equity/second/spy/20131007_quote.zip", "20131007_spy_second_quote.csv", "second bars"),
+        ("future/minute/gc/20131008_trade.zip", "20131008_gc_minute_trade_201312.csv", "minute"),
+        (
+            "future/tick/gc/20131008_openinterest.zip",
+            "20131008_gc_tick_openinterest_201312.csv",
+            "open interest, neither trades nor quotes",
+        ),
+        ("future/tick/gc/20131008_trade.zip", "20131008_gc_Trade_Tick.csv", "not Lean future"),
+        ("equity/tick/gc/20131008_trade.zip", "20131008_gc_tick_trade_201312.csv", "not Lean eq"),
+        ("option/tick/aapl/20131008_trade.zip", "20131008_aapl_Trade_Tick.csv", "option ticks"),
+        ("forex/tick/eurusd/20140505_trade.zip", "20140505_eurusd_tick_trade.csv", "no trades of"),
+        ("equity/tick/x/20131008_trade.zip", "20131008_no good_Trade_Tick.csv", "alphabet"),
+        ("anything.zip", "readme.txt", r"not Lean ticks (inside: readme.txt)"),
     ],
 )
 def test_files_of_another_kind_are_told(
@@ -211,8 +222,7 @@ def test_a_name_without_a_date_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_recorded_days_are_read_whole(realdata: Path, name: str, rows: int, first: str) -> None:
-    file = open_lean(realdata / f"equity/tick/{name}_trade.zip")
-    assert isinstance(file, LeanFile)
+    (file,) = open_lean(realdata / f"equity/tick/{name}_trade.zip")
     facts = facts_of(file, Vocabulary())
     assert (facts.rows, facts.ordered) == (rows, True)
     assert facts.first == nanoseconds(first)

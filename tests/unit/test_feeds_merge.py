@@ -1,5 +1,6 @@
 """Files as one stream: order, bounded memory, what is found on a path."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from app.contracts.wire import TradeRecord
 from app.feeds.columns import TradeColumns, Vocabulary, columns_of, concatenate
 from app.feeds.errors import FeedError
-from app.feeds.files import LineTooLongError, facts_of, line_blocks
+from app.feeds.files import Kind, LineTooLongError, facts_of, line_blocks
 from app.feeds.merge import merged
 from app.feeds.source import MemorySource, open_source
 
@@ -32,7 +33,11 @@ class ListFile:
     def path(self) -> Path:
         return Path(self.name)
 
-    def columns(self, vocabulary: Vocabulary) -> Iterator[TradeColumns]:
+    @property
+    def kind(self) -> Kind:
+        return "trades"
+
+    def columns(self, vocabulary: Vocabulary, left_out: Counter[str]) -> Iterator[TradeColumns]:
         self.opened.append(self.name)
         for start in range(0, len(self.rows), self.block):
             part = self.rows[start : start + self.block]
@@ -151,7 +156,7 @@ def test_a_folder_gives_its_files_and_lists_what_it_skips(tmp_path: Path) -> Non
     source = open_source([tmp_path])
     assert [file.path.name for file in source.files] == ["a.csv", "b.csv"]
     assert [(skipped.path.name, skipped.reason) for skipped in source.skipped] == [
-        ("notes.txt", "neither .zip, .csv, .parquet"),
+        ("notes.txt", "neither .zip, .csv, .gz, .parquet"),
         ("other.csv", "no column symbol, price, size, event_time"),
     ]
     assert source.verify() == 3
@@ -173,9 +178,9 @@ def test_paths_that_cannot_be_replayed_are_refused(tmp_path: Path) -> None:
     other.write_text("date,close\n")
     with pytest.raises(FeedError, match=r"other\.csv: cannot be replayed: no column"):
         open_source([other])
-    with pytest.raises(FeedError, match=r"nothing to replay \(1 files of other kinds\)"):
+    with pytest.raises(FeedError, match=r"no trades to replay \(other\.csv: no column"):
         open_source([tmp_path])
-    with pytest.raises(FeedError, match="nothing to replay"):
+    with pytest.raises(FeedError, match="no trades to replay"):
         open_source([])
 
 

@@ -1,5 +1,6 @@
 """Plain CSV and Parquet: columns in any order, times in both forms, faults with file and line."""
 
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ def read(path: Path) -> tuple[TradeColumns, Vocabulary]:
     file = open_parquet(path) if path.suffix == ".parquet" else open_csv(path)
     assert isinstance(file, CsvFile | ParquetFile)
     vocabulary = Vocabulary()
-    return concatenate(list(file.columns(vocabulary))), vocabulary
+    return concatenate(list(file.columns(vocabulary, Counter()))), vocabulary
 
 
 def check(columns: TradeColumns, vocabulary: Vocabulary) -> None:

@@ -43,6 +43,16 @@ async def test_each_worker_has_its_own_name_port_and_log(settings: Settings) -> 
     assert supervisor.pids == []
 
 
+async def test_a_worker_runs_the_agents_of_its_settings(settings: Settings) -> None:
+    text = "import os; print('agents', os.environ['CANDLEWICK_AGENTS'], flush=True)"
+    quotes = settings.model_copy(update={"agents": ("quotes",)})
+    async with running_workers(Supervisor(quotes, 1, command=program(f"{text}; {WAIT}"))):
+        async with asyncio.timeout(20):
+            while "agents" not in log_of(settings):  # noqa: ASYNC110 - another process's file
+                await asyncio.sleep(0.01)
+    assert "agents quotes\n" in log_of(settings)
+
+
 async def test_a_worker_that_is_killed_is_started_again_and_counted(settings: Settings) -> None:
     lines: asyncio.Queue[str] = asyncio.Queue()
     supervisor = Supervisor(settings, 1, lines.put_nowait, command=program(WAIT))
