@@ -30,6 +30,7 @@ import numpy as np
 
 from app.feeds.binance_events import (
     FUTURES,
+    MARKET,
     SPOT,
     Ticker,
     TickerEvent,
@@ -210,6 +211,8 @@ class _Reader:
 
     def _judged(self, event: TradeEvent | TickerEvent) -> Trade | Ticker | str:
         if isinstance(event, TradeEvent):
+            if event.market not in (None, MARKET):
+                return f"{TRADE}, X {event.market[:MAX_EVENT]}"
             return trade_of(event)
         ticker = ticker_of(event)
         return TICKER_WITHOUT_TIME if ticker.time is None else ticker

@@ -81,10 +81,8 @@ def trade_of(event: TradeEvent) -> Trade:
     """The event as a trade.
 
     Raises:
-        ValueError: not of the market, without a price, or a number is out of the contract's bounds.
+        ValueError: without a price, or a number is out of the contract's bounds.
     """
-    if event.market not in (None, MARKET):
-        raise ValueError(f"X {event.market!r}; expected {MARKET}")
     price, size = float(event.price), float(event.size)
     if not 0 < price <= MAX_PRICE or size > MAX_SIZE or price * size > MAX_NOTIONAL:
         raise ValueError(f"price {price} or size {size} is out of its bounds")

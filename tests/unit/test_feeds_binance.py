@@ -166,8 +166,6 @@ def test_a_stamp_in_microseconds_is_told_by_its_size(tmp_path: Path) -> None:
         SPOT.replace(b'"T":1723161255342', b'"T":null'),
         SPOT.replace(b'"s":"BTCUSDT"', b'"s":"BTC USDT"'),
         SPOT.replace(b"0.02000000", b"999999999999999"),
-        FUTURES.replace(b'"X":"MARKET"', b'"X":"INSURANCE_FUND"'),
-        FUTURES.replace(b'"X":"MARKET"', b'"X":"NA"'),
         DEPTH[:-2],
     ],
 )
@@ -181,6 +179,14 @@ def test_a_line_that_is_no_trade_is_sent_as_it_is(tmp_path: Path, bad: bytes) ->
     values = TickEncoder(vocabulary, 4).encode(columns)
     assert values[1] == LOCAL + bad
     assert trade_decoder.decode(values[2]).price == 61800.3
+
+
+def test_trades_beside_the_order_book_are_left_out_and_counted(tmp_path: Path) -> None:
+    """The insurance fund's prints are sound, but no trades of the market: klines lack them, too."""
+    others = [FUTURES.replace(b'"MARKET"', text) for text in (b'"INSURANCE_FUND"', b'"NA"')]
+    columns, _, left_out = trades(make(tmp_path, [SPOT, *others, FUTURES]))
+    assert raw(columns) == [None, None]
+    assert left_out == {"trade, X INSURANCE_FUND": 1, "trade, X NA": 1}
 
 
 def test_unreadable_lines_at_the_begin_go_to_the_file_s_symbol(tmp_path: Path) -> None:
