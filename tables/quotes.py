@@ -123,7 +123,7 @@ class QuotesPartition(WindowedPartition[QuotePartial, QuoteColumns]):
                     revised = True
                     events.append(
                         Event(
-                            int(quotes.position[index]), REVISE, end, length, name, interval,
+                            int(quotes.position[index]), REVISE, interval, end, name, interval,
                             symbol, start, partial, False,
                         )
                     )  # fmt: skip

@@ -2,5 +2,5 @@
 
 Read in this order: `session` (the whole run), `supervisor` (worker processes), `drain` (when is all
 closed), `reader` (read a topic plainly), `export` (bars to a file), `outcomes` (the summary),
-`environment` (settings for another process).
+`environment` (settings for another process), `kinds` (trades or quotes, and whose agent).
 """

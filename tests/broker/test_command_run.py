@@ -312,7 +312,7 @@ def test_a_reset_that_is_not_confirmed_removes_nothing(deployment: Deployment) -
 def test_a_reset_beside_a_running_worker_is_one_line(deployment: Deployment) -> None:
     worker = deployment.worker("-l", "info")
     try:
-        said(worker, re.compile(".*ready with 4 partitions"))
+        said(worker, re.compile(r".*ready with \d+ partitions"))
         prefix = deployment.own["CANDLEWICK_TOPIC_PREFIX"]
         arguments = ("reset", "--deployment", "d", "--yes")
         ended = candlewick(deployment.folder, *arguments, settings=deployment.own)
@@ -321,7 +321,10 @@ def test_a_reset_beside_a_running_worker_is_one_line(deployment: Deployment) -> 
         stopped = finish(worker, 60)
     assert ended.code == FAILURE
     assert len(ended.last_words) == 1
-    assert f"group {prefix}d.bars: a worker of deployment 'd' is running" in ended.last_words[0]
+    # Its worker runs all agents; the run before it had a group of its own, which is empty.
+    assert (
+        f"group {prefix}d.bars-quotes: a worker of deployment 'd' is running" in ended.last_words[0]
+    )
     assert stopped.code == OK, stopped.errors
 
 

@@ -155,7 +155,9 @@ def test_a_broker_that_does_not_answer(arguments: list[str], ticks: Path, tmp_pa
 def sent(own: dict[str, str]) -> int:
     """Records in the ticks topic."""
     settings = Settings(
-        topic_prefix=own["CANDLEWICK_TOPIC_PREFIX"], broker={"url": own["CANDLEWICK_BROKER__URL"]}
+        agents=("bars",),
+        topic_prefix=own["CANDLEWICK_TOPIC_PREFIX"],
+        broker={"url": own["CANDLEWICK_BROKER__URL"]},
     )
     return sum(end - first for first, end in asyncio.run(input_bounds(settings)).values())
 
