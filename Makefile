@@ -11,6 +11,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ARGS ?=
 UV ?= uv
+# Of pytest, each with a Kafka of its own: most tests wait for one, so more than there are cores.
+PROCESSES ?= 3
 
 BIN := .venv/bin
 STAMP := .venv/.set-up
@@ -41,7 +43,7 @@ run: $(STAMP)
 	@exec $(BIN)/candlewick up $(ARGS)
 
 test: check chromium
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(BIN)/python -m pytest tests -n $(PROCESSES) --dist loadfile $(ARGS)
 
 # For the browser tests; where this cannot install it they are skipped, and say what to do.
 chromium:

@@ -77,6 +77,8 @@ class Engine:
         self._app: CandlewickApp | None = None
         self._context: RunnerContext | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Spent on applying batches so far.
+        self.applied_seconds = 0.0
         self._fences: dict[TP, int] = {}
         #: Position and number of failures there that are not the broker's.
         self._failures: dict[TP, tuple[int, int]] = {}
@@ -129,7 +131,10 @@ class Engine:
             return
         await runner.room()
         runner.backlog = self._consumer.known_ends([tp]).get(tp, 0) > batch.next
-        if not runner.accept(batch):
+        began = time.perf_counter()
+        accepted = runner.accept(batch)
+        self.applied_seconds += time.perf_counter() - began
+        if not accepted:
             self.metrics.batch_refused(runner.stage.agent)
             if runner.ready and batch.base > runner.position and tp not in self._seeking:
                 # Something in between was dropped: read it again.

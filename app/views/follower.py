@@ -31,7 +31,7 @@ from app.streaming.slim import SlimBatch
 from app.streaming.store import StoreDamagedError
 from app.streaming.topic_identity import topic_ids
 from app.topics import bars_topic
-from app.views.pace import give_way
+from app.views.pace import Load, give_way
 from app.views.partition import ViewPartition
 from app.views.store import ViewStore
 
@@ -96,6 +96,7 @@ class Views:
         self._wanted: frozenset[tuple[str, int]] = frozenset()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._load = Load(lambda: engine.applied_seconds)
         if settings.views.enabled:
             for agent in self._agents.values():
                 slim.register(bars_topic(settings, agent))
@@ -172,9 +173,8 @@ class Views:
             await asyncio.sleep(ROUND_SECONDS)
 
     def _engine_is_busy(self) -> bool:
-        return any(
-            runner.backlog or not runner.ready for runner in list(self._engine.runners.values())
-        )
+        restoring = any(not runner.ready for runner in list(self._engine.runners.values()))
+        return self._load.is_busy() or restoring
 
     async def _apply(self, followed: FollowedView, fetched: Iterable[Any]) -> None:
         for values, following in steps(fetched):

@@ -117,6 +117,7 @@ def ours(
         "CANDLEWICK_BROKER__URL": str(settings.broker.url),
         "CANDLEWICK_TOPIC_PREFIX": settings.topic_prefix,
         "CANDLEWICK_DEPLOYMENT": settings.deployment,
+        "CANDLEWICK_AGENTS": ",".join(settings.agents),
         "CANDLEWICK_BROKER__FETCH_MAX_BYTES": str(settings.broker.fetch_max_bytes),
         "CANDLEWICK_DATA_DIR": str(folder / "data"),
         "CANDLEWICK_WEB__PORT": str(port),

@@ -42,6 +42,7 @@ class FakeEngine:
     stages: dict[str, FakeStage]
     runners: dict[TP, Any] = field(default_factory=dict)
     request_timeout: int = 15_000
+    applied_seconds: float = 0.0
 
 
 @asynccontextmanager

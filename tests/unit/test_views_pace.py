@@ -11,7 +11,7 @@ import pytest
 from app.streaming.restore import Bounds
 from app.streaming.slim import SlimBatch
 from app.views.follower import LAST_RECORDS, STEP_RECORDS, first_offset, steps
-from app.views.pace import LOOK, give_way
+from app.views.pace import BUSY_SHARE, LOOK, PATIENCE, Load, give_way
 
 
 class Clock:
@@ -25,7 +25,8 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("busy", "waited"), [([False], 0.0), ([True, True, False], 2 * LOOK), ([True] * 1_000, 2.0)]
+    ("busy", "waited"),
+    [([False], 0.0), ([True, True, False], 2 * LOOK), ([True] * 1_000, PATIENCE)],
 )
 async def test_a_view_waits_for_the_engine_but_not_for_ever(
     busy: list[bool], waited: float
@@ -33,6 +34,15 @@ async def test_a_view_waits_for_the_engine_but_not_for_ever(
     clock, answers = Clock(), iter(busy)
     seconds = await give_way(lambda: next(answers), now=lambda: clock.now, sleep=clock.sleep)
     assert seconds == pytest.approx(waited, abs=LOOK)
+
+
+def test_an_engine_is_busy_by_the_time_it_spends_not_by_what_is_waiting() -> None:
+    clock, spent = Clock(), 0.0
+    load = Load(lambda: spent, lambda: clock.now)
+    for share, expected in ((0.0, False), (0.9, True), (BUSY_SHARE / 2, False), (0.5, True)):
+        clock.now += 0.2
+        spent += share * 0.2
+        assert load.is_busy() is expected
 
 
 @pytest.mark.parametrize(
