@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -12,6 +13,8 @@ from app.cli.common import (
     DURATION,
     SHARE,
     clear_progress,
+    json_option,
+    print_json,
     reachable,
     read_settings,
     run_async,
@@ -73,7 +76,8 @@ def replay_options(command: Command) -> Command:
     type=click.Path(exists=True, path_type=Path),
 )
 @replay_options
-def replay(paths: tuple[Path, ...], **options: Any) -> None:
+@json_option
+def replay(paths: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Send recorded trades to the topic ticks, or quotes to quotes, in event-time order.
 
     PATH is a file or a folder: Lean ticks (zip), TAQ CSV, raw Binance frames, CSV, Parquet. Every
@@ -100,6 +104,9 @@ def replay(paths: tuple[Path, ...], **options: Any) -> None:
 
     summary = run_async(work)
     clear_progress()
+    if as_json:
+        print_json(asdict(summary))
+        return
     say_left_out(summary)
     rate = summary.sent / summary.seconds if summary.seconds else 0.0
     raw = f"{summary.raw:,} as they are, " if summary.raw else ""

@@ -68,3 +68,22 @@ async def test_bars_and_what_a_reset_removes(
 
     nothing = json.loads((await command("reset", "--yes", "--json")).output)
     assert nothing == {"deployment": "d", "topics": [], "groups": [], "folder": None}
+
+
+async def test_a_replay_s_summary(kafka: EmbeddedBroker, unique: str, tmp_path: Path) -> None:
+    settings = worker_settings(kafka, unique, tmp_path)
+    given = settings_environment(settings).items()
+    ours = {name: value for name, value in given if name.startswith("CANDLEWICK_")}
+    folder = tmp_path / "ticks"
+    folder.mkdir()
+    (folder / "a.csv").write_text("symbol,price,size,event_time\nA,1,2,1700000000000000000\n")
+    (folder / "b.csv").write_text("symbol,bid,ask,event_time\nA,1,2,1700000000000000000\n")
+    finished = await asyncio.to_thread(
+        candlewick, tmp_path, "replay", folder, "--json", settings=ours
+    )
+    assert finished.code == 0, finished.errors
+    summary = json.loads(finished.output)
+    assert (summary["kind"], summary["trades"], summary["corrupt"]) == ("trades", 1, 0)
+    # A mark and a flush for each of two partitions.
+    assert (summary["sent"], sum(summary["partitions"])) == (5, 5)
+    assert summary["skipped"] == [{"path": str(folder / "b.csv"), "reason": "quotes, not trades"}]
