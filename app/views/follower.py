@@ -70,6 +70,13 @@ class FollowedView:
     topic_id: str = ""
     next: int = 0
     end: int | None = None
+    #: The topic's end when this worker took the view over.
+    target: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether all is in it that was published before this worker took it over."""
+        return self.usable and self.next >= self.target
 
     @property
     def view(self) -> ViewPartition | None:
@@ -182,16 +189,21 @@ class Views:
             if view is None:
                 return
             changes = view.take(values)
+            await self._write(followed, view, changes.rows, following)
+            # Not before: until then readers do not find what is in these offsets.
             followed.next = following
-            await self._write(followed, view, changes.rows)
             if changes.long:
-                await self._write(followed, view, view.prune(changes.long))
+                await self._write(followed, view, view.prune(changes.long), following)
 
     async def _write(
-        self, followed: FollowedView, view: ViewPartition, rows: list[tuple[bytes, bytes | None]]
+        self,
+        followed: FollowedView,
+        view: ViewPartition,
+        rows: list[tuple[bytes, bytes | None]],
+        following: int,
     ) -> None:
         if rows:
-            await asyncio.to_thread(view.store.write, rows, followed.next, followed.topic_id)
+            await asyncio.to_thread(view.store.write, rows, following, followed.topic_id)
 
     async def _note_end(self, consumer: AIOKafkaConsumer, followed: FollowedView) -> None:
         """Know how far it is to the end; markers and aborted records are passed as well."""
@@ -221,6 +233,8 @@ class Views:
         anew = []
         for followed in self._all:
             followed.topic_id = ids[followed.tp.topic]
+            if not followed.whole:
+                followed.target = limits[followed.tp].end
             view = followed.opened or await self._open(followed)
             followed.usable = self._goes_on(followed, view, limits[followed.tp])
             if not followed.usable:

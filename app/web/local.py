@@ -124,6 +124,8 @@ class Local:
         followed = self._views.get(place.agent, place.partition)
         if followed is None:
             raise place.unavailable("its view is being opened")
+        if not followed.whole:
+            raise place.unavailable(f"its view is being read, {followed.behind} records to go")
         return followed
 
     def _ready(self, agent: str) -> Iterator[PartitionRunner]:
@@ -199,7 +201,7 @@ class Local:
             if table.state is not None:
                 return self._state_rows(table.state, runner, prefix, after, limit)
             followed = self._views.get(table.agent, runner.partition)
-            if followed is None:
+            if followed is None or not followed.whole:
                 return None
             with _damage_noted(followed) as view:
                 names = itertools.groupby(view.series(prefix, after), key=lambda each: each.symbol)
@@ -223,6 +225,8 @@ class Local:
             found: dict[str, set[int]] = {}
             followed = self._views.get(agent, runner.partition)
             if followed is not None:
+                if not followed.whole:
+                    return None
                 with _damage_noted(followed) as view:
                     for symbol, length in view.series(prefix, after):
                         if symbol not in found and len(found) >= limit:

@@ -99,6 +99,7 @@ class FakeFollowed:
     view: ViewPartition
     behind: int = 3
     damaged: bool = False
+    whole: bool = True
 
 
 @dataclass
@@ -360,6 +361,19 @@ async def test_a_restoring_partition_is_unavailable_and_missing(page: Page) -> N
     page.engine.runners.clear()
     status, found = await page.get(f"/candles/{mine[0]}")
     assert (status, found["reason"]) == (503, "it is being taken over")
+
+
+async def test_a_view_that_is_still_being_read_is_unavailable_and_missing(page: Page) -> None:
+    """A new owner gives no part of the history for the whole."""
+    page.views.followed[0].whole = False
+    mine = [each for each in SYMBOLS if partition_of(each, PARTITIONS) == 0]
+    for path in (f"/candles/{mine[0]}", f"/tables/bars.closed/rows/{mine[0]}"):
+        status, found = await page.get(path)
+        assert (status, found["reason"]) == (503, "its view is being read, 3 records to go")
+    missing = {"agent": "bars", "partition": 0, "owner": page.api.cluster.own}
+    for path in ("/symbols", "/tables/bars.closed/rows"):
+        assert (await page.get(path))[1]["missing"] == [missing]
+    assert (await page.get(f"/tables/bars/rows/{mine[0]}"))[0] == 200
 
 
 async def test_a_dead_owner_and_an_unknown_one(page: Page) -> None:
