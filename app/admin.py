@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
+from aiokafka.errors import KafkaError, for_code
 
-from app.connection import AdminError, connect
+from app.connection import AdminError, client_options, connect
 from app.exits import RefusalError
 from app.groups import delete_groups
 from app.identity import deployment_folder
@@ -69,9 +70,12 @@ async def ensure_topics(settings: Settings, seconds: float = TOPIC_SECONDS) -> N
     specs = topic_table(settings)
     async with connect(settings) as client:
         existing = await describe(client)
-        await _create(client, [spec for spec in specs if spec.name not in existing])
+        missing = [spec for spec in specs if spec.name not in existing]
+        await _create(client, missing)
         described = await _wait_for_leaders(client, [spec.name for spec in specs], seconds)
         configured = await configurations(client, specs, seconds)
+    if missing:
+        await _wait_for_answers(settings, missing, seconds)
     found: dict[str, list[str]] = {}
     for spec in specs:
         for line in differences(spec, described[spec.name], configured[spec.name]):
@@ -120,6 +124,32 @@ async def _wait_for_leaders(
                 "check that all brokers of the cluster are running"
             )
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def _wait_for_answers(settings: Settings, specs: Sequence[TopicSpec], seconds: float) -> None:
+    """Return once the leaders of new topics have taken the role: they answer for their offsets.
+
+    The metadata name a leader a moment before; a producer would be told that it is none.
+    """
+    places = [
+        TopicPartition(spec.name, number) for spec in specs for number in range(spec.partitions)
+    ]
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        client_id="candlewick-admin",
+        enable_auto_commit=False,
+        request_timeout_ms=int(seconds * 1000),
+    )
+    try:
+        await consumer.start()
+        # It asks again where a broker is not the leader yet.
+        await consumer.end_offsets(places)
+    except KafkaError as error:
+        raise TopicUnavailableError(
+            f"topic {places[0].topic}: its leader does not answer within {seconds:g} s: {error!r}"
+        ) from error
+    finally:
+        await consumer.stop()
 
 
 def _has_leaders(topic: dict[str, Any] | None) -> bool:

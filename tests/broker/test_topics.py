@@ -22,6 +22,7 @@ from app.admin import (
 from app.broker import EmbeddedBroker
 from app.connection import BrokerUnreachableError, bootstrap_servers, connect
 from app.exits import RefusalError
+from app.feeds.producer import TickSender
 from app.groups import committed_offsets
 from app.identity import deployment_folder, group_id
 from app.run.errors import RunError
@@ -231,3 +232,17 @@ async def test_a_missing_topic_is_named_and_not_created(settings: Settings) -> N
     for _ in range(2):
         with pytest.raises(RunError, match=r"bars does not exist"):
             await partitions_of(settings, [output_topic(settings, "bars")])
+
+
+async def test_new_topics_take_records_at_once(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their leaders have taken the role: no producer is told that there is none."""
+    wide = changed(settings, partitions=64)
+    await ensure_topics(wide)
+    async with TickSender(wide) as sender:
+        for number in range(64):
+            await sender.send(number, [(None, b"{}")])
+        await sender.flush()
+        assert sum(sender.acknowledged) == 64
+    assert not [record for record in caplog.records if "NotLeader" in record.getMessage()]
