@@ -23,11 +23,13 @@ function palette(parent) {
 
 const faint = (colour) => colour.replace("rgb(", "rgba(").replace(")", ", 0.35)");
 
+/** Digits after the point that the prices have; a mid is a double, so 73.95 may be 73.94999999999999. */
 function decimals(bars) {
   let most = 2;
   for (const bar of bars.slice(-50)) {
     for (const value of [bar.open, bar.high, bar.low, bar.close]) {
-      most = Math.max(most, (String(value).split(".")[1] ?? "").length);
+      const text = String(Number(value.toPrecision(12)));
+      most = Math.max(most, (text.split(".")[1] ?? "").length);
     }
   }
   return Math.min(most, 8);
