@@ -3,6 +3,7 @@
 #   make setup   a .venv from the locks, and the embedded Kafka's jars; quick when nothing changed
 #   make run     broker, worker, simulator and the bars in the terminal
 #   make test    make check, then all tests; ARGS="-k name" chooses
+#   make simulate   simulated histories of crashes and faults, SEEDS=200 of them
 #   make bench   the benchmarks
 #   make check   lint, format, types, import rules
 #   make lock    writes the locks anew; needs uv
@@ -13,6 +14,7 @@ ARGS ?=
 UV ?= uv
 # Of pytest, each with a Kafka of its own: most tests wait for one, so more than there are cores.
 PROCESSES ?= 3
+SEEDS ?= 200
 
 BIN := .venv/bin
 STAMP := .venv/.set-up
@@ -20,7 +22,7 @@ STAMP := .venv/.set-up
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := setup
-.PHONY: setup run test chromium bench check lock clean
+.PHONY: setup run test chromium simulate bench check lock clean
 
 setup: $(STAMP)
 
@@ -52,6 +54,9 @@ chromium:
 	  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
 	    chromium; } >/dev/null 2>&1 || echo "chromium cannot be installed here" >&2; \
 	fi
+
+simulate: $(STAMP)
+	SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation -n $(PROCESSES) $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)

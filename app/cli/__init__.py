@@ -19,6 +19,7 @@ from app.cli.completion import completion
 from app.cli.dead import dead
 from app.cli.doctor import doctor
 from app.cli.feeds import replay
+from app.cli.reconcile import reconcile
 from app.cli.reset import reset
 from app.cli.run import run
 from app.cli.settings import settings
@@ -34,7 +35,7 @@ class Commands(CandlewickGroup):
     sections: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "Start": ("up", "run", "doctor"),
         "Send": ("replay", "simulate"),
-        "Look": ("bars", "dead", "topics", "settings"),
+        "Look": ("bars", "reconcile", "dead", "topics", "settings"),
         "Operate": ("worker", "broker", "reset", "completion"),
     }
 
@@ -67,6 +68,7 @@ for command in (
     completion,
     dead,
     doctor,
+    reconcile,
     replay,
     reset,
     run,

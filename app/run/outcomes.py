@@ -44,7 +44,7 @@ async def read_outcomes(settings: Settings) -> Outcomes:
     """
     total: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
     details: Counter[str] = Counter()
-    for marker in (await _markers(settings)).values():
+    for marker in (await read_markers(settings)).values():
         total.update(marker.counts)
         details.update(marker.details)
     return Outcomes(dict(total), dict(sorted(details.items())))
@@ -58,7 +58,7 @@ async def check_deployment(settings: Settings) -> None:
     Raises:
         RefusalError: it was made with others.
     """
-    for place, marker in sorted((await _markers(settings)).items()):
+    for place, marker in sorted((await read_markers(settings)).items()):
         if marker.results_hash != settings.results_hash:
             raise RefusalError(
                 f"deployment {settings.deployment!r}, {place.topic} partition "
@@ -69,7 +69,12 @@ async def check_deployment(settings: Settings) -> None:
             )
 
 
-async def _markers(settings: Settings) -> dict[TopicPartition, Marker]:
+async def read_markers(settings: Settings) -> dict[TopicPartition, Marker]:
+    """Return the last committed marker of each partition of the agents' changelogs.
+
+    Raises:
+        BrokerUnreachableError, RunError: a changelog cannot be read.
+    """
     topics = [output_topic(settings, f"{agent}.changelog") for agent in settings.agents]
     partitions = await partitions_of(settings, topics)
     return await _last_markers(settings, await bounds(settings, partitions))

@@ -1,0 +1,28 @@
+"""Reconciliation: bars recomputed in batch from the log, compared with those that were published.
+
+```
+changelog --> markers --> up to where the deployment has applied its log
+source    --> tables/intake --> judging.py --> batch.py --> recomputed bars
+bars      --> highest revisions ---------------------------> compare.py --> drift by field
+```
+
+- `judging.py` decides which records count (lateness, duplicates, ignored ones) and which windows
+  are closed; `batch.py` turns a chunk of them into exact sums a window; `compare.py` compares;
+  `reading.py` is the only file that knows Kafka.
+- Independent of the state machine: of `tables` only decoding and the judgement of single records
+  (`intake`, `quote_intake`, the policy's flags in `symbols.Conditions`) and the grid of exact
+  sums (`sums`) are used. Windows, order, duplicates and closing are code of its own.
+
+Invariants:
+
+- A bar is the sum of all records of its window that count, whether they came before it was closed
+  or as revisions, so no log is replayed event by event, and the chunks do not matter.
+- A window is closed if its end is at or before the last watermark, or if a flush comes after its
+  first record in the log. Others are left out and counted.
+- Workers may go on meanwhile. Markers are read before and after the bars; a window that has
+  changed between the two is left out and counted.
+- Where the log no longer begins at offset 0, windows that may hold a record that is gone are left
+  out and counted: those that do not start after the first append time + `max_ahead`, which no
+  earlier record can have passed.
+- Memory is bounded by the windows of the range, the trade ids of the horizon and one fetch.
+"""
