@@ -1,9 +1,9 @@
 """One history: a log, workers that come and go, faults; and what must hold at its end.
 
 The real `PartitionRunner` (batches, contiguity guard, checkpoints, restore) with the real bars
-state runs on a simulated broker (world.py) in virtual time (loop.py); all of it follows from
-one seed. At the end everything that `read_committed` readers see must be, byte for byte and in order, what an
-independent reference (tests/oracle) says of the log.
+state runs on a simulated broker (world.py) in virtual time (loop.py); all of it follows from one
+seed. At the end everything that `read_committed` readers see must be, byte for byte and in order,
+what an independent reference (tests/oracle) says of the log.
 """
 
 from __future__ import annotations
