@@ -94,7 +94,12 @@ class SideChannel:
                     else settings.topics.compression,
                     max_request_size=settings.topics.max_message_bytes + 65_536,
                 )
-                await producer.start()
+                try:
+                    await producer.start()
+                except BaseException:
+                    # Also when the worker is stopped just now: nobody else knows of it.
+                    await producer.stop()
+                    raise
                 self._producer = producer
             return self._producer
 

@@ -34,10 +34,10 @@ async def test_a_worker_s_bars_and_one_that_was_tampered_with(
         return await asyncio.to_thread(candlewick, tmp_path, "reconcile", *arguments, settings=ours)
 
     for number in range(2):
-        # The last values close nothing, so that some windows stay open.
+        # The last values close nothing, so that some windows stay open; a flush ends the mark.
         trades = market(number, 2, COUNT)
         head, tail = trades[: COUNT // 2], trades[COUNT // 2 :]
-        values = [HISTORICAL, *head, FLUSH, *tail]
+        values = [HISTORICAL, *head, FLUSH, HISTORICAL, *tail]
         await append(settings, source_topic(settings, "bars"), number, values)
         values = [HISTORICAL, *quotes(number, COUNT)]
         await append(settings, source_topic(settings, "quotes"), number, values)
