@@ -20,7 +20,7 @@ class Partial:
 
     Sums are in grid units (tables/sums.py), times in ns. `sources` is a bit mask over the
     partition's source names. `amendment` holds records that belong to an earlier window and are
-    handed over when this one closes (tables/amendments.py).
+    handed over when this one closes (tables/publishing.py).
     """
 
     __slots__ = (

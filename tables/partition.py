@@ -47,18 +47,18 @@ class Timed(Protocol):
 Records = TypeVar("Records", bound=Timed)
 
 
-class WindowPublisher(Outbox, Generic[Held]):
+class WindowPublisher(Outbox, ABC, Generic[Held]):
     """An outbox that turns events into bars."""
 
+    @abstractmethod
     def happen(self, event: Event[Held]) -> None:
         """Let an event happen; events come in log order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def record(
         self, interval: int, symbol: int, start: int, partial: Held, *, is_final: bool
     ) -> BarRecord | QuoteBarRecord:
         """The bar of an aggregate that has one, as published."""
-        raise NotImplementedError
 
 
 class WindowedPartition(ABC, Generic[Held, Records]):

@@ -156,6 +156,18 @@ def complete_deployment(
     ]
 
 
+def event_time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read an option's event time: whole nanoseconds, or ISO 8601 with its offset."""
+    from app.feeds.rows import nanoseconds_of
+
+    if value is None:
+        return None
+    try:
+        return nanoseconds_of(value)
+    except ValueError as error:
+        raise click.BadParameter("expected 2026-11-20T14:30:00Z or ns", ctx, param) from error
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 
 

@@ -14,6 +14,7 @@ from app.cli.common import (
     SHARE,
     clear_progress,
     deployment_options,
+    event_time,
     json_option,
     print_json,
     reachable,
@@ -38,20 +39,9 @@ LEFT_OUT = {
 }
 
 
-def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    from app.feeds.rows import nanoseconds_of
-
-    if value is None:
-        return None
-    try:
-        return nanoseconds_of(value)
-    except ValueError as error:
-        raise click.BadParameter("expected 2026-11-20T14:30:00Z or ns", ctx, param) from error
-
-
 @click.command()
-@click.option("--from", "begin", metavar="TIME", callback=_time, help="Bars that start here.")
-@click.option("--to", "end", metavar="TIME", callback=_time, help="Bars that start before.")
+@click.option("--from", "begin", metavar="TIME", callback=event_time, help="Bars that start here.")
+@click.option("--to", "end", metavar="TIME", callback=event_time, help="Bars that start before.")
 @click.option("--agent", type=click.Choice(AGENTS), help="Only this agent's; else all agents'.")
 @click.option(
     "--threshold",

@@ -12,23 +12,13 @@ from app.cli.common import (
     DURATION,
     SHARE,
     clear_progress,
+    event_time,
     reachable,
     read_settings,
     run_async,
     say,
     show_progress,
 )
-
-
-def _start(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    from app.feeds.rows import nanoseconds_of
-
-    if value is None:
-        return None
-    try:
-        return nanoseconds_of(value)
-    except ValueError as error:
-        raise click.BadParameter("expected 2026-11-20T14:30:00Z or ns", ctx, param) from error
 
 
 @click.command()
@@ -58,7 +48,9 @@ def _start(ctx: click.Context, param: click.Parameter, value: str | None) -> int
 @click.option("--burst-length", type=DURATION, default="2s", show_default=True)
 @click.option("--session", metavar="HH:MM-HH:MM", help="Trade within these hours on weekdays.")
 @click.option("--time-zone", default="America/New_York", show_default=True, help="Of the session.")
-@click.option("--start", metavar="TIME", callback=_start, help="Event time to begin with: history.")
+@click.option(
+    "--start", metavar="TIME", callback=event_time, help="Event time to begin with: history."
+)
 @click.option("--duration", type=DURATION, help="Of event time; then end.")
 @click.option("--unpaced", is_flag=True, help="As fast as it goes; needs --duration.")
 @click.option("--disorder", type=DURATION, default="0s", help="Delay each record by up to this.")

@@ -164,7 +164,6 @@ class QuoteBarRecord(msgspec.Struct, gc=False):
 
 
 ControlRecord = ClockRecord | HistoricalRecord | FlushRecord | CorrectionRecord
-TickRecord = TradeRecord | ControlRecord
 
 trade_decoder = msgspec.json.Decoder(TradeRecord)
 any_condition_decoder = msgspec.json.Decoder(AnyConditionRecord)
