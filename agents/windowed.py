@@ -10,7 +10,7 @@ from app.contracts.batch import RecordBatch
 from app.contracts.outputs import Taken
 from app.exits import RefusalError
 from app.settings import Settings
-from app.streaming.protocols import Progress, Reader
+from app.streaming.protocols import Progress, Reader, Recall
 from app.streaming.tables import StateTable
 from app.streaming.transport import BatchSchema
 from app.topics import bars_topic, output_topic, source_topic
@@ -46,6 +46,7 @@ def bars_configuration(settings: Settings) -> BarsConfiguration:
         max_ahead=bars.max_ahead,
         max_symbols=bars.max_symbols,
         max_value_bytes=settings.topics.max_message_bytes // 2,
+        recall_horizon=bars.recall_horizon,
     )
 
 
@@ -63,11 +64,24 @@ class WindowedState:
 
     def begin(self, position: int) -> None:
         """Set the first source offset of a new deployment."""
-        self._partition.next = position
+        self._partition.begin(position)
 
     def apply(self, batch: RecordBatch) -> None:
         """Take a batch."""
         self._partition.apply(batch)
+
+    @property
+    def recall(self) -> Recall | None:
+        """Nothing: what comes does not depend on the log before it."""
+        return None
+
+    def recalled(self, *, whole: bool) -> None:
+        """Never needed.
+
+        Raises:
+            RuntimeError: it was called.
+        """
+        raise RuntimeError("nothing was asked for")
 
     def take(self, topic_id: str) -> Taken:
         """Freeze a checkpoint."""
@@ -124,7 +138,13 @@ class WindowedStage:
 
     loaded_prefixes = LOADED_PREFIXES
 
-    def __init__(self, settings: Settings, agent: str, kind: type[Partition]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        agent: str,
+        kind: type[Partition],
+        state: Callable[[Any, int], WindowedState] = WindowedState,
+    ) -> None:
         self.agent = agent
         self.configuration = bars_configuration(settings)
         self.source = source_topic(settings, agent)
@@ -136,6 +156,7 @@ class WindowedStage:
             "dead": output_topic(settings, f"{agent}.dead"),
         }
         self._kind = kind
+        self._state = state
 
     def load(
         self, partition: int, topic_id: str, read: Reader, rows: Iterable[tuple[bytes, bytes]]
@@ -149,7 +170,7 @@ class WindowedStage:
             state = load(self._kind, self.configuration, partition, topic_id, read, rows)
         except StateRefusedError as error:
             raise RefusalError(str(error)) from error
-        return WindowedState(state, self.configuration.max_value_bytes)
+        return self._state(state, self.configuration.max_value_bytes)
 
 
 def add_table(

@@ -116,7 +116,9 @@ class BrokerSettings(Group):
         default=0, ge=0, le=65535, description="of the embedded broker; 0: a free one"
     )
     session_timeout: Duration = _default("8s", description="a dead worker is noticed after it")
-    heartbeat_interval: Duration = _default("1s")
+    heartbeat_interval: Duration = _default(
+        "300ms", description="how soon workers learn of a rebalance"
+    )
     fetch_max_wait: Duration = _default("100ms")
     fetch_max_bytes: int = Field(
         default=4 * 1024 * 1024, ge=1024, description="a partition and fetch"
@@ -194,12 +196,19 @@ class TopicSettings(Group):
     compression: Literal["none", "lz4", "zstd"] = "lz4"
 
 
+#: Not part of the hash of deployments that were made before there was one.
+RECALL_HORIZON = "1d"
+
+
 class BarSettings(Group):
     """What the bars agent computes. All of it changes results."""
 
     intervals: Intervals = _default("1s,10s,1m,5m,15m")
     grace: Duration = _default("1s")
     correction_horizon: Duration = _default("15m")
+    recall_horizon: Duration = _default(
+        RECALL_HORIZON, description="trades that a venue may still cancel or correct"
+    )
     policy: Literal["all", "sip", "algoseek"] = "all"
     session_end: str = Field(
         default="16:00", pattern=r"^\d\d:\d\d$", description="of the algoseek policy"
@@ -311,8 +320,11 @@ class Settings(BaseSettings):
     @cached_property
     def results_hash(self) -> str:
         """Hash of every setting that changes results, for the checkpoint's marker."""
+        bars = self.bars.model_dump(mode="json")
+        if self.bars.recall_horizon == parse_duration(RECALL_HORIZON):
+            del bars["recall_horizon"]
         chosen = {
-            "bars": self.bars.model_dump(mode="json"),
+            "bars": bars,
             "partitions": self.topics.partitions,
             "max_message_bytes": self.topics.max_message_bytes,
         }

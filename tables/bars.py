@@ -21,13 +21,14 @@ import numpy.typing as npt
 from app.contracts.batch import RecordBatch
 from tables.columns import Columns, Int64Array
 from tables.configuration import BarsConfiguration
+from tables.correcting import CorrectablePartition
 from tables.events import REVISE, Causes, Event, event_order
 from tables.filling import run_filling
 from tables.grouping import Groups, group, roll_up, sort_order, to_partials
 from tables.identifiers import MINUTE
 from tables.intake import Control, Dead, Intake
 from tables.partial import Partial
-from tables.partition import WindowedPartition, causes_of, distinct
+from tables.partition import causes_of, distinct
 from tables.policies import CLOSING
 from tables.publishing import Publisher
 from tables.sessions import Sessions
@@ -35,7 +36,7 @@ from tables.single import is_amendment, single_partial
 from tables.windows import Reader
 
 
-class BarsPartition(WindowedPartition[Partial, Columns]):
+class BarsPartition(CorrectablePartition):
     """State of one partition: `apply` a batch, then find outputs in `publisher`."""
 
     aggregate = Partial
@@ -45,7 +46,7 @@ class BarsPartition(WindowedPartition[Partial, Columns]):
         self,
         configuration: BarsConfiguration,
         partition: int,
-        read: Reader,
+        read: Reader | None,
         source_names: list[str] | None = None,
     ) -> None:
         super().__init__(configuration, partition, read, source_names)

@@ -31,6 +31,7 @@ class BarsConfiguration:
     max_ahead: int = 10_000_000_000
     max_symbols: int = 100_000
     max_value_bytes: int = 524_288
+    recall_horizon: int = DAY
 
     def slots(self, length: int) -> int:
         """Ring slots of closed bars of an interval.

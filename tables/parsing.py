@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from app.contracts.wire import (
     ControlRecord,
+    CorrectionRecord,
     TradeRecord,
     any_condition_decoder,
     control_decoder,
@@ -149,9 +150,14 @@ class Parser:
             parsed.dead.append((position, "empty"))
             return
         try:
-            parsed.controls.append((position, control_decoder.decode(value)))
+            control = control_decoder.decode(value)
         except DECODE_ERRORS:
             parsed.dead.append((position, _fault(value)))
+            return
+        if isinstance(control, CorrectionRecord) and _has_separator(control):
+            parsed.dead.append((position, "malformed"))
+        else:
+            parsed.controls.append((position, control))
 
     def _fill(self, parsed: Parsed, rows: Int64Array, trades: list[TradeRecord]) -> None:
         """Write decoded trades into their rows."""
@@ -176,7 +182,7 @@ class Parser:
                 parsed.identities[row] = identity
 
 
-def _has_separator(trade: TradeRecord) -> bool:
+def _has_separator(trade: TradeRecord | CorrectionRecord) -> bool:
     """Whether a name or id holds a NUL, which the contract refuses."""
     parts = (trade.venue, trade.source, trade.trade_id)
     return any(part is not None and SEPARATOR in part for part in parts)

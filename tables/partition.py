@@ -17,7 +17,14 @@ import numpy.typing as npt
 
 from app.contracts.batch import RecordBatch
 from app.contracts.outputs import OutputRecord
-from app.contracts.wire import BarRecord, ClockRecord, FlushRecord, HistoricalRecord, QuoteBarRecord
+from app.contracts.wire import (
+    BarRecord,
+    ClockRecord,
+    CorrectionRecord,
+    FlushRecord,
+    HistoricalRecord,
+    QuoteBarRecord,
+)
 from tables.aggregate import Held
 from tables.columns import Int64Array
 from tables.configuration import BarsConfiguration
@@ -72,7 +79,7 @@ class WindowedPartition(ABC, Generic[Held, Records]):
         self,
         configuration: BarsConfiguration,
         partition: int,
-        read: Reader,
+        read: Reader | None,
         source_names: list[str] | None = None,
     ) -> None:
         self.configuration = configuration
@@ -95,6 +102,21 @@ class WindowedPartition(ABC, Generic[Held, Records]):
         """Event time in ns up to which windows are closed."""
         return self.maximum - self.configuration.grace
 
+    def begin(self, offset: int) -> None:
+        """The log begins at `offset`; nothing of it was taken."""
+        self.next = offset
+
+    def more_rows(self) -> list[tuple[bytes, bytes | None]]:
+        """Rows of this kind of partition alone, changed since the last call."""
+        return []
+
+    def restore_row(self, key: bytes, value: bytes) -> None:
+        """Take in one of these rows; their prefixes are among `LOADED_PREFIXES`."""
+        raise ValueError(f"unknown row {key!r}")
+
+    def restored(self, version: int) -> None:
+        """All rows are taken in; they are of this row version."""
+
     @abstractmethod
     def _read(self, batch: RecordBatch) -> tuple[Sequence[Records | Control], Dead]:
         """Steps in log order, and the dead."""
@@ -108,25 +130,34 @@ class WindowedPartition(ABC, Generic[Held, Records]):
         """Let events happen, in their order."""
 
     def apply(self, batch: RecordBatch) -> None:
-        """Take a batch whose `base` is `next`.
+        """Take a batch whose `base` is `next`, up to a correction that waits for an answer.
 
         Raises:
             ValueError: the batch does not begin where the state ends.
         """
         if self.next is not None and batch.base != self.next:
             raise ValueError(f"batch begins at {batch.base}, the state at {self.next}")
+        following = batch.next
         if len(batch):
             steps, dead = self._read(batch)
             for step in steps:
-                if isinstance(step, Control):
-                    self._control(step, dead)
-                else:
+                if not isinstance(step, Control):
                     self._take(step, batch)
+                elif not isinstance(step.record, CorrectionRecord):
+                    self._control(step, dead)
+                elif not self._correction(step, batch, dead):
+                    following = int(batch.offsets[step.position])
+                    dead = [each for each in dead if each[0] < step.position]
+                    break
             self._dead(batch, sorted(dead))
             self.identifiers.forget(self.watermark)
             if self.windows.flushed:
                 self.windows.prune_flushed(self.watermark)
-        self.next = batch.next
+        self.next = following
+
+    def _correction(self, step: Control, batch: RecordBatch, dead: Dead) -> bool:
+        """Take a correction; false where the log before it has to be read first."""
+        raise TypeError("corrections are of trades")
 
     def _dead(self, batch: RecordBatch, dead: Dead) -> None:
         self.counts["dead"] += len(dead)

@@ -79,6 +79,24 @@ class Publisher(WindowPublisher[Partial]):
             self._carry(interval, symbol, start, partial)
         self._merge(interval, symbol, start, held, partial)
 
+    def correct(
+        self, interval: int, symbol: int, start: int, former: Partial, content: Partial
+    ) -> None:
+        """Publish what a correction made of a closed window, if it has, or had, a bar.
+
+        Without a price it is published as an empty one at its last close, and stays known by
+        its revision.
+        """
+        content.revision = former.revision
+        if content.has_bar:
+            self._publish(interval, symbol, start, content)
+        elif former.revision != UNPUBLISHED:
+            empty = Partial.empty()
+            empty.revision = former.revision
+            empty.close = content.close = former.close
+            self._publish(interval, symbol, start, empty)
+            content.revision = empty.revision
+
     def _merge(self, interval: int, symbol: int, start: int, held: Partial, more: Partial) -> None:
         held.merge(more)
         if held.has_bar or held.filled:

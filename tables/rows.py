@@ -6,6 +6,11 @@
 | `s` symbol | newest starts, flushed windows, open windows |
 | `c` symbol NUL length slot | start and aggregate of a closed window |
 | `i` minute offset part | identities |
+| `k` symbol NUL length start | start and aggregate of a closed window that was corrected |
+| `x` symbol NUL offset | what a correction made of the trade at that offset |
+| `a` offset | an anchor: the maximum before the record at that offset |
+
+Version 1 had neither of the last three; it is read, and written as version 2.
 """
 
 from __future__ import annotations
@@ -19,17 +24,24 @@ import msgspec
 from tables.aggregate import Aggregate, Held
 
 #: To be raised by one when older code cannot read the rows.
-ROW_VERSION = 1
+ROW_VERSION = 2
+#: Versions that this code reads.
+READ_VERSIONS = (1, 2)
 MARKER_KEY = b"m"
 SYMBOL_PREFIX = b"s"
 CLOSED_PREFIX = b"c"
 IDENTIFIER_PREFIX = b"i"
+CORRECTED_PREFIX = b"k"
+OVERRIDE_PREFIX = b"x"
+ANCHOR_PREFIX = b"a"
 #: Identities in one row: some 100 KB, far below a topic's size limit.
 IDENTITIES_PER_ROW = 2_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 _CLOSED_TAIL = struct.Struct(">qI")
+_CORRECTED_TAIL = struct.Struct(">qq")
+_OFFSET = struct.Struct(">q")
 _IDENTIFIER_TAIL = struct.Struct(">qqI")
 
 
@@ -76,6 +88,62 @@ def symbol_key(symbol: str) -> bytes:
 def closed_key(symbol: str, length: int, slot: int) -> bytes:
     """Key of the ring slot of a closed window."""
     return CLOSED_PREFIX + symbol.encode() + b"\0" + _CLOSED_TAIL.pack(length, slot)
+
+
+def corrected_key(symbol: str, length: int, start: int) -> bytes:
+    """Key of a closed window that was corrected."""
+    return CORRECTED_PREFIX + symbol.encode() + b"\0" + _CORRECTED_TAIL.pack(length, start)
+
+
+def read_corrected_key(key: bytes) -> tuple[str, int, int]:
+    """Symbol, length and start of a corrected window's key."""
+    size = _CORRECTED_TAIL.size
+    length, start = _CORRECTED_TAIL.unpack(key[-size:])
+    return key[1 : -size - 1].decode(), length, start
+
+
+def override_key(symbol: str, offset: int) -> bytes:
+    """Key of what a correction made of the trade at an offset."""
+    return OVERRIDE_PREFIX + symbol.encode() + b"\0" + _OFFSET.pack(offset)
+
+
+def read_override_key(key: bytes) -> tuple[str, int]:
+    """Symbol and offset of an override's key."""
+    (offset,) = _OFFSET.unpack(key[-_OFFSET.size :])
+    return key[1 : -_OFFSET.size - 1].decode(), offset
+
+
+def encode_override(time: int, price: float | None, size: float | None) -> bytes:
+    """A trade's event time in ns with what it counts as; None and None where it is cancelled."""
+    return _encode([time, price, size])
+
+
+def decode_override(value: bytes) -> tuple[int, float | None, float | None]:
+    """What `encode_override` wrote."""
+    time, price, size = _decode(value)
+    return time, price, size
+
+
+def anchor_key(offset: int) -> bytes:
+    """Key of an anchor."""
+    return ANCHOR_PREFIX + _OFFSET.pack(offset)
+
+
+def anchor_offset(key: bytes) -> int:
+    """The offset of an anchor's key."""
+    (offset,) = _OFFSET.unpack(key[1:])
+    return int(offset)
+
+
+def encode_anchor(maximum: int | None) -> bytes:
+    """An anchor's maximum event time in ns, None before the first record."""
+    return _encode(maximum)
+
+
+def decode_anchor(value: bytes) -> int | None:
+    """What `encode_anchor` wrote."""
+    maximum: int | None = _decode(value)
+    return maximum
 
 
 def identifier_key(minute: int, offset: int, part: int) -> bytes:

@@ -10,9 +10,13 @@ from tables.configuration import BarsConfiguration
 from tables.outbox import SymbolState
 from tables.partition import NO_MAXIMUM, OUTCOMES, WindowedPartition
 from tables.rows import (
+    ANCHOR_PREFIX,
+    CORRECTED_PREFIX,
     IDENTIFIER_PREFIX,
     IDENTITIES_PER_ROW,
     MARKER_KEY,
+    OVERRIDE_PREFIX,
+    READ_VERSIONS,
     ROW_VERSION,
     SYMBOL_PREFIX,
     Marker,
@@ -30,7 +34,13 @@ from tables.rows import (
 from tables.windows import Reader
 
 #: Prefixes of the rows that are held in memory; the others are read when needed.
-LOADED_PREFIXES = (SYMBOL_PREFIX, IDENTIFIER_PREFIX)
+LOADED_PREFIXES = (
+    SYMBOL_PREFIX,
+    IDENTIFIER_PREFIX,
+    CORRECTED_PREFIX,
+    OVERRIDE_PREFIX,
+    ANCHOR_PREFIX,
+)
 
 
 State = TypeVar("State", bound=WindowedPartition[Any, Any])
@@ -71,6 +81,7 @@ def take(state: WindowedPartition[Any, Any], topic_id: str) -> Taken:
         rows.append((symbol_key(name), row))
     state.changed.clear()
     rows.extend(windows.take_changed())
+    rows.extend(state.more_rows())
     fresh, forgotten = state.identifiers.take_changes()
     rows.extend((key, None) for key in forgotten)
     for minute, identities in fresh:
@@ -101,10 +112,11 @@ def check_marker(marker: Marker, configuration: BarsConfiguration, topic_id: str
         StateRefusedError: another row version, settings hash or source topic.
     """
     action = "use --reset or another deployment name"
-    if marker.version != ROW_VERSION:
+    if marker.version not in READ_VERSIONS:
+        age = "newer" if marker.version > ROW_VERSION else "older"
         raise StateRefusedError(
-            f"stored state has row version {marker.version}, "
-            f"this code reads {ROW_VERSION}: {action}"
+            f"stored state has row version {marker.version}, {age} than this code reads "
+            f"({READ_VERSIONS[0]} to {ROW_VERSION}): use the version that wrote it, or {action}"
         )
     if marker.results_hash != configuration.results_hash:
         raise StateRefusedError(
@@ -153,6 +165,9 @@ def load(
             _load_symbol(state, key[1:].decode(), decode_symbol(row, kind.aggregate))
         elif key[:1] == IDENTIFIER_PREFIX:
             state.identifiers.restore(identifier_minute(key), key, decode_identities(row))
+        else:
+            state.restore_row(key, row)
+    state.restored(marker.version)
     return state
 
 

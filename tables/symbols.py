@@ -53,16 +53,19 @@ class Symbols:
         if len(self.table) == len(self.names):
             return
         for name in self.table.names[len(self.names) :]:
-            fault: str | None = None
-            if _SYMBOL.match(name) is None:
-                fault = "bad_symbol"
-            elif partition_of(name.encode(), self.partitions) != self.partition:
-                fault = "wrong_partition"
             self.names.append(name)
-            self.faults.append(fault)
+            self.faults.append(self.fault_of(name))
             self.registered.append(False)
         self._faulty = np.array([fault is not None for fault in self.faults])
         self._known_is_fresh = False
+
+    def fault_of(self, name: str) -> str | None:
+        """Why a symbol is refused: its characters, or that it belongs to another partition."""
+        if _SYMBOL.match(name) is None:
+            return "bad_symbol"
+        if partition_of(name.encode(), self.partitions) != self.partition:
+            return "wrong_partition"
+        return None
 
     def faulty(self, symbol: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Whether each code's symbol is refused, shape (n,)."""

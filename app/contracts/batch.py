@@ -30,3 +30,27 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def until(self, offset: int) -> RecordBatch:
+        """The records before `offset`; the batch itself where all are."""
+        if self.next <= offset:
+            return self
+        return self._part(slice(0, int(np.searchsorted(self.offsets, offset))), self.base, offset)
+
+    def since(self, offset: int) -> RecordBatch:
+        """The records from `offset` on, which becomes the base; the batch itself where all are."""
+        if offset <= self.base:
+            return self
+        first = int(np.searchsorted(self.offsets, offset))
+        return self._part(slice(first, None), offset, self.next)
+
+    def _part(self, rows: slice, base: int, following: int) -> RecordBatch:
+        return RecordBatch(
+            self.topic,
+            self.partition,
+            base,
+            following,
+            self.values[rows],
+            self.offsets[rows],
+            self.append_times[rows],
+        )

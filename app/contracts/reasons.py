@@ -77,6 +77,21 @@ REASONS: Final[dict[str, Reason]] = {
         "the partition has 60 distinct values of `source` already, and this is another one",
         "resend it with one of the known sources, or without",
     ),
+    "policy_without_corrections": Reason(
+        "bars.policy is algoseek, or bars.fill_forward is on: such bars depend on each other, so a "
+        "cancel or correction of one trade is not applied",
+        "nothing to mend here; run the policy all or sip beside it",
+    ),
+    "unknown_trade": Reason(
+        "the correction names no trade of this partition: none has its id (or its time, sequence "
+        "and venue) and its original price and size, it is cancelled already, or it is older than "
+        "bars.recall_horizon",
+        "compare it with the trade as it was sent, resend it edited",
+    ),
+    "log_gone": Reason(
+        "the part of the log that holds the corrected bar's trades is deleted already",
+        "a longer topics.retention, or a shorter bars.recall_horizon, for the next ones",
+    ),
 }
 
 

@@ -128,6 +128,9 @@ class Metrics:
             "restore_seconds", "Time to restore a partition", _RESTORE, "agent"
         )
         self._restored = self._counter("restored_records", "Changelog records restored", "agent")
+        self._recall = self._histogram(
+            "recall_seconds", "Time to read the log again for a correction", _RESTORE, "agent"
+        )
         self._rebalances = self._counter("rebalances", "Assignments received", "agent")
         self._loop_delay = self._histogram(
             "event_loop_delay_seconds", "How much later than asked for the event loop ran", _FAST
@@ -277,6 +280,10 @@ class Metrics:
         """Count a restored partition and the changelog records it read."""
         self._restore.labels(agent).observe(seconds)
         self._restored.labels(agent).inc(records)
+
+    def recalled(self, agent: str, *, seconds: float) -> None:
+        """Note that the log was read again for a correction."""
+        self._recall.labels(agent).observe(seconds)
 
     def rebalanced(self, agent: str) -> None:
         """Count an assignment."""

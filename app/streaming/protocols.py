@@ -24,6 +24,21 @@ class Progress:
     ignored: Mapping[str, int] = field(default_factory=dict)
 
 
+class Recall(Protocol):
+    """A stretch of the source log that a state wants to see again."""
+
+    @property
+    def first(self) -> int:
+        """Offset to begin at, or to go on from."""
+
+    @property
+    def end(self) -> int:
+        """Offset to stop before."""
+
+    def take(self, batch: RecordBatch) -> None:
+        """Take the next batch, from `first` on; one may reach beyond `end`."""
+
+
 class State(Protocol):
     """The state of one partition. All methods are synchronous and touch no client."""
 
@@ -35,7 +50,17 @@ class State(Protocol):
         """Set the first source offset of a new deployment."""
 
     def apply(self, batch: RecordBatch) -> None:
-        """Take a batch that begins at `next`."""
+        """Take a batch that begins at `next`.
+
+        If `recall` is set then, only the records before `next` were taken.
+        """
+
+    @property
+    def recall(self) -> Recall | None:
+        """What has to be read of the log before the record at `next` can be taken."""
+
+    def recalled(self, *, whole: bool) -> None:
+        """The stretch was read; or not `whole`, because the log does not hold it any more."""
 
     def take(self, topic_id: str) -> Taken:
         """Freeze what the next checkpoint publishes and stores."""

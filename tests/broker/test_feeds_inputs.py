@@ -125,29 +125,59 @@ def test_bars_of_spot_frames_are_those_of_the_exchange_s_trades(
 
 
 @pytest.mark.realdata
-def test_bars_of_taq_hold_every_trade_and_the_cancel_is_a_control_record(
+def test_a_cancel_of_taq_takes_its_trade_out_of_its_bars_nine_hours_later(
     own: dict[str, str], realdata: Path, tmp_path: Path
 ) -> None:
+    """127,300 shares printed at 13:51:06 and cancelled at 22:55: each bar with and without them."""
     path = realdata / "taq/xxx_trades_20180102_03.csv.gz"
     summary, bars = replayed(own, tmp_path, "--replay", path)
-    ticks, cancels = [], 0
+    ticks, cancelled, cancels = [], [], 0
     with gzip.open(path, "rt", newline="") as stream:
         for place, row in enumerate(csv.DictReader(stream)):
             seconds, part = row["DT"].split(".")
             whole = int(datetime.fromisoformat(seconds).replace(tzinfo=UTC).timestamp())
+            time = whole * 1_000_000_000 + int(part)
             cancels += row["CORR"] == "10"
             if row["CORR"] != "10":
-                time = whole * 1_000_000_000 + int(part)
                 ticks.append(Tick(time, place, float(row["PRICE"]), float(row["SIZE"])))
-    assert (len(ticks), cancels) == (77_262, 1)
+            if row["CORR"] == "8":
+                cancelled.append(ticks[-1])
+    assert (len(ticks), cancels, len(cancelled)) == (77_262, 1, 1)
     assert (summary["replayed"]["trades"], summary["replayed"]["raw"]) == (len(ticks), cancels)
     counts = summary["outcomes"]["counts"]
     assert (counts["applied"], counts["dead"], counts["late"]) == (len(ticks), 0, 0)
-    # What a cancel does to its own two bars is not this test's.
-    cancelled = {("1s", 1_514_987_466_000_000_000), ("1m", 1_514_987_460_000_000_000)}
-    assert [bar for bar in bars if bar[:2] not in cancelled] == [
-        bar for bar in bars_of(ticks) if bar[:2] not in cancelled
-    ]
+    assert bars == bars_of(tick for tick in ticks if tick not in cancelled)
+    # Before the cancel each of its bars was published with the trade.
+    with_it = {bar[:2]: bar for bar in bars_of(ticks)}
+    without = {bar[:2]: bar for bar in bars}
+    changed = {key for key, bar in with_it.items() if without.get(key) != bar}
+    (print_,) = cancelled
+    assert changed == {(name, print_.time // size * size) for name, size in INTERVALS.items()}
+    revisions = published_of(own, changed)
+    assert revisions == {key: [with_it[key], without[key]] for key in changed}
+    minute = with_it["1m", print_.time // INTERVALS["1m"] * INTERVALS["1m"]]
+    assert minute[6] - without[minute[:2]][6] == print_.size == 127_300
+
+
+def published_of(
+    own: dict[str, str], keys: set[tuple[str, int]]
+) -> dict[tuple[str, int], list[Bar]]:
+    """What was published of some bars, revision by revision."""
+    settings = Settings(
+        deployment="d",
+        topic_prefix=own["CANDLEWICK_TOPIC_PREFIX"],
+        broker={"url": own["CANDLEWICK_BROKER__URL"]},
+    )
+    found: dict[tuple[str, int], list[tuple[int, Bar]]] = defaultdict(list)
+    for value in asyncio.run(values_of(settings, "bars")):
+        bar = json.loads(value)
+        key = bar["interval"], bar["start"]
+        if key in keys:
+            fields = ("open", "high", "low", "close", "volume", "vwap", "trades")
+            found[key].append((bar["revision"], (*key, *(bar[name] for name in fields))))
+    for revisions in found.values():
+        assert sorted(number for number, _ in revisions) == list(range(len(revisions)))
+    return {key: [bar for _, bar in sorted(revisions)] for key, revisions in found.items()}
 
 
 def frame(number: int, price: str) -> bytes:

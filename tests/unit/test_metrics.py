@@ -246,6 +246,7 @@ def filled(partitions: int = 2) -> Metrics:
         metrics.batch_refused(agent)
         metrics.fenced(agent)
         metrics.restored(agent, seconds=0.1, records=1)
+        metrics.recalled(agent, seconds=0.1)
         metrics.rebalanced(agent)
         metrics.forming_sent(agent, 1)
         metrics.fetch_path(agent, slim=True)
