@@ -146,17 +146,20 @@ def test_a_cancel_of_taq_takes_its_trade_out_of_its_bars_nine_hours_later(
     assert (summary["replayed"]["trades"], summary["replayed"]["raw"]) == (len(ticks), cancels)
     counts = summary["outcomes"]["counts"]
     assert (counts["applied"], counts["dead"], counts["late"]) == (len(ticks), 0, 0)
-    assert bars == bars_of(tick for tick in ticks if tick not in cancelled)
+    (print_,) = cancelled
+    second, minute = ((name, print_.time // size * size) for name, size in INTERVALS.items())
+    # It was the only trade of its second: that bar is empty now, at the price it had.
+    empty: Bar = (*second, *[print_.price] * 4, 0.0, None, 0)
+    assert [bar for bar in bars if bar != empty] == bars_of(
+        tick for tick in ticks if tick not in cancelled
+    )
     # Before the cancel each of its bars was published with the trade.
     with_it = {bar[:2]: bar for bar in bars_of(ticks)}
     without = {bar[:2]: bar for bar in bars}
-    changed = {key for key, bar in with_it.items() if without.get(key) != bar}
-    (print_,) = cancelled
-    assert changed == {(name, print_.time // size * size) for name, size in INTERVALS.items()}
-    revisions = published_of(own, changed)
-    assert revisions == {key: [with_it[key], without[key]] for key in changed}
-    minute = with_it["1m", print_.time // INTERVALS["1m"] * INTERVALS["1m"]]
-    assert minute[6] - without[minute[:2]][6] == print_.size == 127_300
+    assert {key for key, bar in with_it.items() if without.get(key) != bar} == {second, minute}
+    revisions = published_of(own, {second, minute})
+    assert revisions == {key: [with_it[key], without[key]] for key in (second, minute)}
+    assert with_it[minute][6] - without[minute][6] == print_.size == 127_300
 
 
 def published_of(
