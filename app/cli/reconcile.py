@@ -71,8 +71,9 @@ def reconcile(
 ) -> None:
     """Recompute bars in batch from the log and compare them with the published ones.
 
-    The log is read from its beginning to where the deployment has applied it. The drift of a
-    field is the share of bars that differ in it; missing and extra bars differ in every field.
+    The log is read from its beginning to where the deployment has applied it; a partition with
+    corrections three times. The drift of a field is the share of bars that differ in it; missing
+    and extra bars differ in every field.
     Zero is the goal. Exit code 1: a field drifts by more than the threshold.
 
     \b

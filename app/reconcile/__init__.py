@@ -2,12 +2,14 @@
 
 ```
 changelog --> markers --> up to where the deployment has applied its log
-source    --> tables/intake --> judging.py --> batch.py --> recomputed bars
+source    --> tables/intake --> judging.py --> windows.py, batch.py --> recomputed bars
+                                    '--> corrections.py --'  (read again, where there are any)
 bars      --> highest revisions ---------------------------> compare.py --> drift by field
 ```
 
-- `judging.py` decides which records count (lateness, duplicates, ignored ones) and which windows
-  are closed; `batch.py` turns a chunk of them into exact sums a window; `compare.py` compares;
+- `judging.py` decides which records count (lateness, duplicates, ignored ones); `batch.py` turns a
+  chunk of them into exact sums a window; `windows.py` adds those up and knows which windows are
+  closed; `corrections.py` finds the trades that were cancelled or corrected; `compare.py` compares;
   `reading.py` is the only file that knows Kafka.
 - Independent of the state machine: of `tables` only decoding and the judgement of single records
   (`intake`, `quote_intake`, the policy's flags in `symbols.Conditions`) and the grid of exact
@@ -19,10 +21,14 @@ Invariants:
   or as revisions, so no log is replayed event by event, and the chunks do not matter.
 - A window is closed if its end is at or before the last watermark, or if a flush comes after its
   first record in the log. Others are left out and counted.
+- Sums cannot be unmade (a high has no second), so a log with corrections is summed again, with each
+  trade as it stands at the log's end. A window of which no price is left, but which had a bar, has
+  the close that was published last, and no trades: the price of the trade cancelled last.
 - Workers may go on meanwhile. Markers are read before and after the bars; a window that has
   changed between the two is left out and counted.
 - Where the log no longer begins at offset 0, windows that may hold a record that is gone are left
   out and counted: those that do not start after the first append time + `max_ahead`, which no
   earlier record can have passed.
-- Memory is bounded by the windows of the range, the trade ids of the horizon and one fetch.
+- Memory is bounded by the windows of the range, the trade ids of the horizon, one fetch and the
+  trades that a correction may name.
 """

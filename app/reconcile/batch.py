@@ -177,6 +177,11 @@ def bar_values(sums: Sums) -> Values | None:
     )
 
 
+def no_bar_values(close: float) -> Values:
+    """Return the fields of a bar whose trades were cancelled; `close` is the one published last."""
+    return dict(zip(FIELDS["bars"], (close, close, close, close, 0.0, None, 0), strict=True))
+
+
 def quote_bar_values(sums: Sums) -> Values | None:
     """Return the fields of a window's quote bar, None where it holds no quote."""
     if sums.opening is None or sums.closing is None:

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.reconcile.batch import FIELDS, Values
-from app.reconcile.judging import Key, Recomputed
+from app.reconcile.judging import Key
+from app.reconcile.windows import Recomputed
 
 #: A missing or extra bar comes before every difference in a field.
 _WHOLE_BAR = float("inf")
@@ -51,7 +52,7 @@ class Drift:
     Attributes:
         bars: in both places, so compared in every field.
         missing, extra: recomputed, but not published; published, but not recomputed.
-        left_out: windows by why (app/reconcile/judging.py).
+        left_out: windows by why (app/reconcile/windows.py).
         worst: whole bars first, then by relative difference.
     """
 

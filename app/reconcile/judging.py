@@ -1,31 +1,20 @@
-"""Which records of a partition's log count, which windows are closed: the semantics of
-app/README.md, applied to whole chunks.
+"""Which records of a partition's log count: the semantics of app/README.md, applied to whole
+chunks.
 
 The watermark before each record is a running maximum over the log. It decides what is late and
-which trade ids are remembered; where it has got to in the end, and where the last flush is,
-decide which windows are closed.
+which trade ids are remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from app.contracts.batch import RecordBatch
-from app.contracts.wire import ClockRecord, FlushRecord
-from app.durations import format_duration
-from app.reconcile.batch import (
-    Sums,
-    Values,
-    bar_values,
-    in_order,
-    quote_bar_values,
-    quote_sums,
-    trade_sums,
-)
+from app.contracts.wire import ClockRecord, CorrectionRecord, FlushRecord
 from tables.columns import Columns
 from tables.configuration import BarsConfiguration
 from tables.intake import Control, Intake
@@ -39,8 +28,6 @@ NEVER = -(1 << 62)
 FOREVER = 1 << 62
 #: Symbol, interval (`1m`), start in ns.
 Key = tuple[str, str, int]
-#: Interval index, symbol, start.
-_Window = tuple[int, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +42,13 @@ class Span:
         return self.begin <= start < self.end
 
 
-@dataclass(slots=True)
-class Recomputed:
-    """What a log says of the bars in a span.
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A correction at its offset, with the watermark in ns by which it is judged."""
 
-    Attributes:
-        bars: values of the closed windows that have a bar.
-        left_out: windows by why: `open`, `moving` (changed while the bars were read), `cut` (the
-            log may have lost a record of it).
-        moving: their keys.
-    """
-
-    bars: dict[Key, Values] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=lambda: {"open": 0, "moving": 0, "cut": 0})
-    moving: set[Key] = field(default_factory=set)
+    offset: int
+    watermark: int
+    record: CorrectionRecord
 
 
 class Identities:
@@ -91,105 +71,78 @@ class Identities:
         self._until = {each: until for each, until in self._until.items() if until > watermark}
 
 
-class LogPartition:
+class Judge:
     """One partition's log, taken chunk by chunk in its order.
 
     Args:
         configuration: of the deployment; policies that amend and fill-forward are not known here.
         agent: `bars` or `quotes`.
         partition: its number.
-        span: the bars that are wanted.
-        whole: whether the log begins with its first record, offset 0.
+
+    Attributes:
+        flushes: offsets of the flushes so far, ascending.
     """
 
-    def __init__(
-        self,
-        configuration: BarsConfiguration,
-        agent: str,
-        partition: int,
-        span: Span,
-        *,
-        whole: bool = True,
-    ) -> None:
+    def __init__(self, configuration: BarsConfiguration, agent: str, partition: int) -> None:
         self._configuration = configuration
-        self._agent = agent
-        self._span = span
-        self.whole = whole
         self._symbols = Symbols(partition, configuration.partitions, configuration.max_symbols)
-        self._sources = Sources()
-        self._trades = Intake(configuration, self._symbols, self._sources)
-        self._quotes = QuoteIntake(configuration, self._symbols, self._sources)
+        sources = Sources()
+        self._trades = Intake(configuration, self._symbols, sources)
+        self._quotes = QuoteIntake(configuration, self._symbols, sources)
+        self._intake = self._trades if agent == "bars" else self._quotes
         self._identities = Identities(configuration.grace + configuration.correction_horizon)
         self._forgotten_at = NEVER
         self._maximum = NEVER
-        self._flush = -1
-        self._windows: dict[_Window, Sums] = {}
-        self._marked: tuple[int, int] | None = None
-        self._touched: set[_Window] = set()
-        #: Bars that start at or before it may lack records.
-        self.known_after = NEVER if whole else FOREVER
+        self.flushes: list[int] = []
 
     @property
     def watermark(self) -> int:
         """Event time in ns up to which windows are closed."""
         return self._maximum - self._configuration.grace
 
-    def take(self, batch: RecordBatch) -> None:
-        """Take the next chunk, at most `MAX_BATCH_RECORDS` records."""
-        if not len(batch):
-            return
-        if self.known_after == FOREVER:
-            self.known_after = int(batch.append_times[0]) + self._configuration.max_ahead
-        intake = self._trades if self._agent == "bars" else self._quotes
-        steps, _ = intake.read(batch)
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols by their codes."""
+        return self._symbols.names
+
+    def flags(self, trades: Columns) -> npt.NDArray[np.int8]:
+        """Return what each trade of the chunk taken last may set, shape (n,)."""
+        # The policies that are known here have one class of intervals.
+        return self._trades.conditions.tables[0][trades.condition]
+
+    def take(self, batch: RecordBatch) -> Iterator[Columns | QuoteColumns | Correction]:
+        """Yield what counts of the next chunk, in log order; to be taken to the end.
+
+        Args:
+            batch: at most `MAX_BATCH_RECORDS` records.
+        """
+        steps, _ = self._intake.read(batch)
         for step in steps:
-            if isinstance(step, Control):
-                self._control(step, int(batch.offsets[step.position]))
+            if not isinstance(step, Control):
+                kept = self._counting(step)
+                if len(kept):
+                    yield kept
+            elif isinstance(step.record, CorrectionRecord):
+                yield Correction(int(batch.offsets[step.position]), self.watermark, step.record)
             else:
-                self._records(step)
+                self._control(step, int(batch.offsets[step.position]))
         # Once a minute of event time: looking through all ids costs as many.
         if self.watermark >= self._forgotten_at + MINUTE:
             self._forgotten_at = self.watermark
             self._identities.forget(self.watermark)
 
-    def mark(self) -> None:
-        """From here on windows are moving: what they change may be published already or not."""
-        if self._marked is None:
-            self._marked = (self.watermark, self._flush)
-
-    def result(self) -> Recomputed:
-        """Return the bars of all that was taken."""
-        found = Recomputed()
-        values = bar_values if self._agent == "bars" else quote_bar_values
-        now = (self.watermark, self._flush)
-        marked = now if self._marked is None else self._marked
-        lengths = self._configuration.intervals
-        labels = [format_duration(length) for length in lengths]
-        for window, sums in self._windows.items():
-            interval, symbol, start = window
-            end = start + lengths[interval]
-            if start <= self.known_after:
-                found.left_out["cut"] += 1
-            elif not _closed(sums, end, *now):
-                found.left_out["open"] += 1
-            elif window in self._touched or not _closed(sums, end, *marked):
-                found.left_out["moving"] += 1
-                found.moving.add((symbol, labels[interval], start))
-            elif (bar := values(sums)) is not None:
-                found.bars[symbol, labels[interval], start] = bar
-        return found
-
     def _control(self, step: Control, offset: int) -> None:
         record, configuration = step.record, self._configuration
         if isinstance(record, FlushRecord):
-            self._flush = offset
+            self.flushes.append(offset)
         elif isinstance(record, ClockRecord):
             early = record.event_time < configuration.earliest_event_time
             if not early and record.event_time <= step.append_time + configuration.max_ahead:
                 seen = min(record.event_time, step.append_time + configuration.clock_ahead)
                 self._maximum = max(self._maximum, seen)
 
-    def _records(self, records: Columns | QuoteColumns) -> None:
+    def _counting(self, records: Columns | QuoteColumns) -> Columns | QuoteColumns:
+        """Return the records that are neither late nor duplicate nor ignored."""
         configuration = self._configuration
         seen = np.minimum(records.time, records.append_time + configuration.clock_ahead)
         maxima = np.maximum.accumulate(np.concatenate(([self._maximum], seen)))
@@ -198,12 +151,10 @@ class LogPartition:
         keep = records.time >= watermarks - configuration.correction_horizon
         if isinstance(records, Columns):
             self._count_once(records, watermarks, keep)
-            # The policies that are known here have one class of intervals.
-            keep &= self._trades.conditions.tables[0][records.condition] != 0
+            keep &= self.flags(records) != 0
         else:
             keep &= (records.bid != 0.0) & (records.ask != 0.0) & (records.bid <= records.ask)
-        if keep.any():
-            self._sum(records.take(keep))
+        return records if keep.all() else records.take(keep)
 
     def _count_once(
         self, trades: Columns, watermarks: npt.NDArray[np.int64], keep: npt.NDArray[np.bool_]
@@ -216,35 +167,3 @@ class LogPartition:
             identity = trades.identifiers[index]
             if identity is not None:
                 keep[index] = self._identities.is_new(identity, times[index], marks[index])
-
-    def _sum(self, records: Columns | QuoteColumns) -> None:
-        span = self._span
-        ordered = in_order(records)
-        for interval, length in enumerate(self._configuration.intervals):
-            start = ordered.time // length * length
-            wanted = (start >= span.begin) & (start < span.end)
-            if not wanted.any():
-                continue
-            part = ordered if wanted.all() else ordered.take(wanted)
-            for code, begin, sums in self._reduced(part, length):
-                window = (interval, self._symbols.names[code], begin)
-                held = self._windows.get(window)
-                if held is None:
-                    self._windows[window] = sums
-                else:
-                    held.add(sums)
-                if self._marked is not None:
-                    self._touched.add(window)
-
-    def _reduced(
-        self, records: Columns | QuoteColumns, length: int
-    ) -> Iterator[tuple[int, int, Sums]]:
-        if isinstance(records, Columns):
-            flags = self._trades.conditions.tables[0][records.condition]
-            return trade_sums(records, flags, length)
-        return quote_sums(records, length)
-
-
-def _closed(sums: Sums, end: int, watermark: int, flush: int) -> bool:
-    """Whether the watermark has reached a window's end, or a flush came after its first record."""
-    return end <= watermark or sums.first < flush

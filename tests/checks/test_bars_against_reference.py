@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -21,6 +22,8 @@ from tables.policies import EXTREMES, LAST, SIP_MATRIX, VOLUME, policy_of
 from tests.oracle.reference import Reference
 from tests.oracle.reference import Settings as ReferenceSettings
 from tests.oracle.rules import Flags
+from tests.unit.bars_log import random_log as corrections_log
+from tests.unit.recalling import apply_all
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -113,15 +116,13 @@ def random_trade(rng: random.Random, now: int, with_ids: bool, with_sources: boo
     return json.dumps(record).encode()
 
 
-def run_engine(
-    configuration: BarsConfiguration, log: list[LogEntry], rng: random.Random
-) -> BarsPartition:
-    """The log through the state machine, in batches of random sizes."""
-    state = BarsPartition(configuration, 0, lambda key: None)
+def in_batches(log: Sequence[LogEntry], rng: random.Random) -> list[RecordBatch]:
+    """The log in batches of random sizes."""
+    batches = []
     begin = 0
     while begin < len(log):
         part = log[begin : begin + rng.choice((1, 7, 100, 1000))]
-        state.apply(
+        batches.append(
             RecordBatch(
                 "ticks",
                 0,
@@ -133,27 +134,23 @@ def run_engine(
             )
         )
         begin += len(part)
+    return batches
+
+
+def run_engine(configuration: BarsConfiguration, batches: list[RecordBatch]) -> BarsPartition:
+    """Apply batches in their order; a correction reads them again."""
+
+    def read(first: int, end: int) -> Iterator[RecordBatch]:
+        return (each for each in batches if each.next > first and each.base < end)
+
+    state = BarsPartition(configuration, 0, lambda key: None)
+    for batch in batches:
+        apply_all(state, batch, read)
     return state
 
 
-@settings(max_examples=150, deadline=None)
-@given(seed=st.integers(0, 2**32), policy=st.sampled_from(("all", "sip", "algoseek", "algoseek")))
-def test_every_publication_agrees_with_the_reference(seed: int, policy: str) -> None:
-    rng = random.Random(seed)
-    horizon = rng.choice((10, 60, 900)) * SECOND
-    intervals = rng.choice(INTERVALS)
-    log = random_log(rng, rng.choice((50, 300, 600)), rng.choice((0, 0, 0.01)))
-    reference = Reference(
-        0,
-        1,
-        ReferenceSettings(
-            intervals=intervals, policy=policy, correction_horizon=horizon, sip_matrix=MATRIX
-        ),
-    )
-    reference.feed_all(log)
-    state = run_engine(
-        BarsConfiguration(intervals, SECOND, horizon, policy_of(policy), 1, "test"), log, rng
-    )
+def check(reference: Reference, state: BarsPartition, log: Sequence[LogEntry]) -> None:
+    """Every publication, late and dead record and count of the engine is the reference's."""
     outputs = state.publisher.outputs
     # Compared as text, which tells 0.0 from -0.0.
     found = [repr(list(json.loads(record.value or b"").items())) for record in outputs["bars"]]
@@ -172,3 +169,54 @@ def test_every_publication_agrees_with_the_reference(seed: int, policy: str) -> 
     counts = {outcome: count for outcome, count in state.counts.items() if count}
     assert counts == dict(reference.outcomes)
     assert sum(counts.values()) == len(log)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), policy=st.sampled_from(("all", "sip", "algoseek", "algoseek")))
+def test_every_publication_agrees_with_the_reference(seed: int, policy: str) -> None:
+    rng = random.Random(seed)
+    horizon = rng.choice((10, 60, 900)) * SECOND
+    intervals = rng.choice(INTERVALS)
+    log = random_log(rng, rng.choice((50, 300, 600)), rng.choice((0, 0, 0.01)))
+    reference = Reference(
+        0,
+        1,
+        ReferenceSettings(
+            intervals=intervals, policy=policy, correction_horizon=horizon, sip_matrix=MATRIX
+        ),
+    )
+    reference.feed_all(log)
+    configuration = BarsConfiguration(intervals, SECOND, horizon, policy_of(policy), 1, "test")
+    check(reference, run_engine(configuration, in_batches(log, rng)), log)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), policy=st.sampled_from(("all", "sip", "sip", "algoseek")))
+def test_corrections_agree_with_the_reference(seed: int, policy: str) -> None:
+    """Cancels and corrects of trades in open and closed windows, within the horizons and beyond."""
+    rng = random.Random(seed)
+    horizon, recall = rng.choice((10, 60)) * SECOND, rng.choice((15, 60, 86_400)) * SECOND
+    intervals = rng.choice(INTERVALS)
+    made = corrections_log(
+        rng.randrange(2**32),
+        rng.choice((20, 60, 150)),
+        historical=rng.random() < 0.3,
+        corrections=rng.choice((0.03, 0.1, 0.2)),
+    )
+    log = [(offset, append // MILLISECOND, value) for offset, (value, append) in enumerate(made)]
+    reference = Reference(
+        0,
+        1,
+        ReferenceSettings(
+            intervals=intervals,
+            policy=policy,
+            correction_horizon=horizon,
+            recall_horizon=recall,
+            sip_matrix=MATRIX,
+        ),
+    )
+    reference.feed_all(log)
+    configuration = BarsConfiguration(
+        intervals, SECOND, horizon, policy_of(policy), 1, "test", recall_horizon=recall
+    )
+    check(reference, run_engine(configuration, in_batches(log, rng)), log)

@@ -290,6 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sip-table", type=Path, help="JSON: condition -> list of flags")
     parser.add_argument("--grace", type=duration, default=Settings.grace)
     parser.add_argument("--horizon", type=duration, default=Settings.correction_horizon)
+    parser.add_argument("--recall-horizon", type=duration, default=Settings.recall_horizon)
     parser.add_argument("--list", type=int, default=20, help="lines a kind of difference")
     chosen = parser.parse_args(arguments)
     if chosen.policy == "sip" and chosen.sip_table is None:
@@ -299,6 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
         policy=chosen.policy,
         grace=chosen.grace,
         correction_horizon=chosen.horizon,
+        recall_horizon=chosen.recall_horizon,
         sip_matrix=read_sip_table(chosen.sip_table) if chosen.sip_table else {},
     )
     comparison = compare_deployment(

@@ -1,9 +1,12 @@
-"""A trade or a quote as the standard library's `json` reads it, checked against the contract.
+"""A trade, a quote or a correction as the standard library's `json` reads it, checked against the
+contract.
 
 Where the page of semantics is silent, this reader decides so: a repeated field counts by its
 last value, but every occurrence must be valid; a symbol that is not 1 to 32 characters long is
 `malformed`, one of other characters `bad_symbol`; a float is no integer, even `1.0`; lone
-surrogates and a byte order mark are malformed; lengths count characters.
+surrogates and a byte order mark are malformed; lengths count characters. A record with `type`
+`correction` anywhere is one of corrections, where no other type is valid. Its fields that may be
+absent may be null, as a trade's; which of them name a trade is no question of the contract.
 """
 
 from __future__ import annotations
@@ -108,6 +111,25 @@ class Control:
     event_time: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A venue's word about a trade that it has reported: fields as in the contract.
+
+    Its source and its own event time are read, and then mean nothing.
+    """
+
+    is_cancel: bool
+    symbol: str
+    venue: str | None
+    trade_id: str | None
+    original_event_time: int | None
+    original_sequence: int | None
+    original_price: float | None
+    original_size: float | None
+    new_price: float | None
+    new_size: float | None
+
+
 def _malformed() -> NoReturn:
     raise DeadRecordError("malformed")
 
@@ -192,6 +214,22 @@ _QUOTE_FIELDS: dict[str, Callable[[Any], Any]] = {
     "source": _optional(_name),
 }
 _QUOTE_REQUIRED = ("symbol", "bid", "ask", "event_time")
+_CORRECTION_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "type": _kind("correction"),
+    "action": _kind("cancel", "correct"),
+    "symbol": lambda value: _text(value, 32),
+    "event_time": _integer,
+    "venue": _optional(_name),
+    "trade_id": _optional(_name),
+    "original_event_time": _optional(_integer),
+    "original_sequence": _optional(_integer),
+    "original_price": _optional(lambda value: _number(value, -MAX_PRICE, MAX_PRICE)),
+    "original_size": _optional(lambda value: _number(value, 0.0, MAX_SIZE)),
+    "new_price": _optional(lambda value: _number(value, -MAX_PRICE, MAX_PRICE)),
+    "new_size": _optional(lambda value: _number(value, 0.0, MAX_SIZE)),
+    "source": _optional(_name),
+}
+_CORRECTION_REQUIRED = ("action", "symbol", "event_time")
 _CONTROL_FIELDS: dict[str, tuple[str, ...]] = {
     "clock": ("type", "event_time"),
     "historical": ("type",),
@@ -220,11 +258,11 @@ def _object(value: bytes) -> _Object:
 
 
 def _fields(
-    value: bytes, readers: dict[str, Callable[[Any], Any]], required: tuple[str, ...]
+    parsed: _Object, readers: dict[str, Callable[[Any], Any]], required: tuple[str, ...]
 ) -> dict[str, Any] | Control:
     """The fields of a record; a record without `type` is none of control."""
     fields: dict[str, Any] = {}
-    for name, raw in _object(value):
+    for name, raw in parsed:
         reader = readers.get(name)
         if reader is None:
             _malformed()
@@ -250,7 +288,7 @@ def read_quote(offset: int, value: bytes) -> Quote | Control:
     Raises:
         DeadRecordError: with `malformed` or `bad_symbol`.
     """
-    fields = _fields(value, _QUOTE_FIELDS, _QUOTE_REQUIRED)
+    fields = _fields(_object(value), _QUOTE_FIELDS, _QUOTE_REQUIRED)
     if isinstance(fields, Control):
         return fields
     if SYMBOL.match(fields["symbol"]) is None:
@@ -267,13 +305,35 @@ def read_quote(offset: int, value: bytes) -> Quote | Control:
     )
 
 
-def read_value(offset: int, value: bytes) -> Trade | Control:
+def _correction(parsed: _Object) -> Correction:
+    fields = _fields(parsed, _CORRECTION_FIELDS, _CORRECTION_REQUIRED)
+    assert isinstance(fields, dict)
+    return Correction(
+        is_cancel=fields["action"] == "cancel",
+        symbol=fields["symbol"],
+        venue=fields.get("venue"),
+        trade_id=fields.get("trade_id"),
+        original_event_time=fields.get("original_event_time"),
+        original_sequence=fields.get("original_sequence"),
+        original_price=fields.get("original_price"),
+        original_size=fields.get("original_size"),
+        new_price=fields.get("new_price"),
+        new_size=fields.get("new_size"),
+    )
+
+
+def read_value(offset: int, value: bytes) -> Trade | Control | Correction:
     """Read one value of the topic of ticks that is neither empty nor too large.
+
+    The symbol of a correction is not judged here: another reason comes before.
 
     Raises:
         DeadRecordError: with `malformed`, `unknown_condition` or `bad_symbol`.
     """
-    fields = _fields(value, _TRADE_FIELDS, _TRADE_REQUIRED)
+    parsed = _object(value)
+    if ("type", "correction") in parsed:
+        return _correction(parsed)
+    fields = _fields(parsed, _TRADE_FIELDS, _TRADE_REQUIRED)
     if isinstance(fields, Control):
         return fields
     conditions = fields.get("conditions", frozenset())

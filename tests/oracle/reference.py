@@ -1,8 +1,8 @@
 """The semantics of app/README.md, followed literally, one record at a time.
 
 It imports nothing of the engine and is built to be read, not to be fast: about 100,000 records
-a second. Windows are never forgotten, so its memory grows with the log. Fill-forward bars are
-not part of it.
+a second. Windows and their records are never forgotten, so its memory grows with the log.
+Fill-forward bars are not part of it. It has the whole log, so no correction is `log_gone`.
 
 Readings of the page that it had to choose are marked with *Reading* below.
 """
@@ -15,8 +15,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.oracle.parsing import MAX_NOTIONAL, Control, DeadRecordError, Trade, read_value
+from tests.oracle.corrections import Applied, corrected, newest_named
+from tests.oracle.parsing import (
+    MAX_NOTIONAL,
+    SYMBOL,
+    Control,
+    Correction,
+    DeadRecordError,
+    Trade,
+    read_value,
+)
 from tests.oracle.rules import (
+    DAY,
     MINUTE,
     SECOND,
     VOLUME_ONLY,
@@ -51,6 +61,7 @@ class Settings:
     policy: str = "all"
     grace: int = SECOND
     correction_horizon: int = 15 * MINUTE
+    recall_horizon: int = DAY
     session_end: int = 16 * 60 * MINUTE
     session_timezone: str = "America/New_York"
     earliest_event_time: int = 631_152_000 * SECOND
@@ -111,6 +122,8 @@ class Reference:
         #: (symbol, venue, trade id) -> event time of its first sight.
         self._identifiers: dict[tuple[str, str | None, str], int] = {}
         self._windows: dict[tuple[str, int, int], Window] = {}
+        #: Symbol -> its applied records in log order, where the policy knows corrections.
+        self._applied: dict[str, list[Applied]] = {}
         #: Open windows by (end, length, symbol).
         self._open: list[tuple[int, int, str]] = []
         #: (symbol, length) -> sorted starts of the published bars.
@@ -138,26 +151,30 @@ class Reference:
             if value is None:
                 raise DeadRecordError("null")
             record = self._parse(offset, append_time, value)
-        except DeadRecordError as fault:
-            self.dead.append(Dead(offset, fault.reason, value))
-            outcome = "dead"
-        else:
-            if isinstance(record, Control):
+            if isinstance(record, Correction):
+                outcome = self._correct(record)
+            elif isinstance(record, Control):
                 outcome = self._control(record, append_time)
             else:
                 outcome = self._trade(record, offset, append_time, value)
+        except DeadRecordError as fault:
+            self.dead.append(Dead(offset, fault.reason, value))
+            outcome = "dead"
         self.outcomes[outcome] += 1
         return outcome
 
     # 1. Parse ---------------------------------------------------------------------------------
 
-    def _parse(self, offset: int, append_time: int, value: bytes) -> Trade | Control:
+    def _parse(self, offset: int, append_time: int, value: bytes) -> Trade | Control | Correction:
         settings = self.settings
         if not value:
             raise DeadRecordError("empty")
         if 2 * len(value) > settings.max_message_bytes:
             raise DeadRecordError("too_large")
         record = read_value(offset, value)
+        if isinstance(record, Correction):
+            # Reading: its own event time has no bound: nothing depends on it.
+            return record
         # Reading: the bounds of event time hold for clock records as for trades.
         if record.event_time is not None:
             if record.event_time < settings.earliest_event_time:
@@ -214,8 +231,11 @@ class Reference:
             if not any(each.any for each in flags.values()):
                 outcome = "ignored"
             else:
+                applied = Applied(trade)
+                if not self._amends:
+                    self._applied.setdefault(trade.symbol, []).append(applied)
                 closed = [
-                    self._apply(trade, length, flags[length])
+                    self._apply(applied, length, flags[length])
                     for length in sorted(self.settings.intervals)
                 ]
                 outcome = "revised" if any(closed) else "applied"
@@ -256,10 +276,13 @@ class Reference:
             window.is_closed = True
         return window
 
-    def _apply(self, trade: Trade, length: int, flags: Flags) -> bool:
+    def _apply(self, applied: Applied, length: int, flags: Flags) -> bool:
         """Apply a record to one interval; whether its window was closed before it."""
+        trade = applied.trade
         start = trade.event_time // length * length
         window = self._window(trade.symbol, length, start)
+        if not self._amends:
+            window.members.append((applied, flags))
         if window.is_closed:
             self._revise(window, trade, flags)
             return True
@@ -294,6 +317,62 @@ class Reference:
             insort(self._published.setdefault((window.symbol, window.length), []), window.start)
         window.is_closed = True
         self.bars.append(window.publish())
+
+    # Corrections ------------------------------------------------------------------------------
+
+    def _correct(self, correction: Correction) -> str:
+        """Judge and apply a correction, in the order of the page's section of that name."""
+        if self._amends:
+            raise DeadRecordError("policy_without_corrections")
+        if SYMBOL.match(correction.symbol) is None:
+            raise DeadRecordError("bad_symbol")
+        if partition_of(correction.symbol.encode(), self.partitions) != self.partition:
+            raise DeadRecordError("wrong_partition")
+        watermark = self.watermark
+        applied = newest_named(
+            reversed(self._applied.get(correction.symbol, [])),
+            correction,
+            None if watermark is None else watermark - self.settings.recall_horizon,
+        )
+        if applied is None:
+            raise DeadRecordError("unknown_trade")
+        if correction.is_cancel:
+            # Reading: `new_price` and `new_size` of a cancel mean nothing.
+            applied.is_cancelled = True
+        else:
+            trade = corrected(applied.trade, correction)
+            if abs(trade.price * trade.size) > MAX_NOTIONAL:
+                raise DeadRecordError("notional_too_large")
+            applied.trade = trade
+        for length in sorted(self.settings.intervals):
+            self._remake(applied.trade, length)
+        return "control"
+
+    def _remake(self, trade: Trade, length: int) -> None:
+        """Make the window that a record falls into anew.
+
+        Reading: a correction that changes nothing (no new value, or the old one) is published too.
+        """
+        window = self._window(trade.symbol, length, trade.event_time // length * length)
+        window.remake()
+        if not window.is_closed:
+            self._forget_if_empty(window)
+        elif window.has_bar:
+            self._publish(window)
+        elif window.published:
+            # Reading: it "had one" if one was ever published, also where what was published last
+            # says that there is none.
+            self.bars.append(window.publish_without_bar())
+
+    def _forget_if_empty(self, window: Window) -> None:
+        """Leave an open window whose every record is cancelled unopened.
+
+        Reading: such a window is as if those records were not there, so a flush does not close it.
+        """
+        if all(member.is_cancelled for member, _ in window.members):
+            window.is_open = False
+            self._open.remove((window.end, window.length, window.symbol))
+            heapq.heapify(self._open)
 
     # Amendments of the policy `algoseek` ------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.oracle.corrections import Applied
 from tests.oracle.parsing import Trade
 from tests.oracle.rules import VOLUME_ONLY, Flags, off_grid, on_grid
 
@@ -56,6 +57,10 @@ class Window:
         self.published = 0
         #: Closing prints that belong to an earlier window (policy `algoseek`).
         self.amendments: list[tuple[Trade, Flags]] = []
+        #: The records that were applied, in log order, each with its flags; for corrections.
+        self.members: list[tuple[Applied, Flags]] = []
+        #: The close published last.
+        self.last_close: float | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -103,6 +108,35 @@ class Window:
         elif flags == VOLUME_ONLY:
             self.without_price.append(trade)
 
+    def remake(self) -> None:
+        """Make the window anew from its records as they are now."""
+        self.clear()
+        for member, flags in self.members:
+            if not member.is_cancelled:
+                self.add(member.trade, flags)
+
+    def publish_without_bar(self) -> Publication:
+        """The next revision of a bar that was published, and of which nothing is left."""
+        assert self.last_close is not None
+        bar = Publication(
+            symbol=self.symbol,
+            interval=interval_label(self.length),
+            start=self.start,
+            open=self.last_close,
+            high=self.last_close,
+            low=self.last_close,
+            close=self.last_close,
+            volume=0.0,
+            vwap=None,
+            trades=0,
+            revision=self.published,
+            is_final=True,
+            filled=True,
+            sources=(),
+        )
+        self.published += 1
+        return bar
+
     def publish(self) -> Publication:
         """The bar as its next revision; there must be one."""
         assert self.first is not None
@@ -125,4 +159,5 @@ class Window:
             sources=tuple(sorted(self.sources)),
         )
         self.published += 1
+        self.last_close = closed
         return bar

@@ -18,6 +18,7 @@ from tables.partition import WindowedPartition
 from tables.partitioning import partition_of
 from tables.policies import policy_of
 from tables.snapshot import LOADED_PREFIXES, load, take
+from tests.unit.bars_corrections import random_corrections
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -123,18 +124,42 @@ CONDITIONS = (
 )  # fmt: skip
 
 
-def random_log(seed: int, length: int, start: int = START, historical: bool = False) -> Log:
-    """Trades with disorder, late ones, duplicates, bad values and control records."""
+def random_log(
+    seed: int,
+    length: int,
+    start: int = START,
+    historical: bool = False,
+    corrections: float = 0.0,
+) -> Log:
+    """Trades with disorder, late ones, duplicates, bad values and control records.
+
+    Args:
+        seed: names the log.
+        length: records.
+        start: where its event time begins, in ns.
+        historical: append times are of years later.
+        corrections: share of records, from 0 to 1, that are the begin of a row of corrections
+            (tests/unit/bars_corrections.py). Without any, a seed gives the log that it always gave.
+    """
     rng = random.Random(seed)
     log: list[tuple[bytes | None, int]] = []
     now = start
     spread = rng.choice((0, 2, 40, 200)) * SECOND
     pace = rng.choice((0.05, 0.5, 3.0))
+    reported: list[dict[str, Any]] = []
+    pending: list[bytes] = []
     for index in range(length):
         now += int(rng.expovariate(1 / pace) * SECOND)
         append = now // 1_000_000 * 1_000_000
         if historical:
             append = 1_790_000_000 * SECOND
+        if corrections and not pending and reported and rng.random() < corrections:
+            pending = random_corrections(rng, reported, now)
+            # Seldom the next trade comes long after, so that others are beyond the horizons.
+            now += rng.choice((0,) * 9 + (40, 300)) * SECOND
+        if pending:
+            log.append((pending.pop(0), append))
+            continue
         dice = rng.random()
         if dice < 0.03:
             bad = rng.choice(
@@ -165,7 +190,11 @@ def random_log(seed: int, length: int, start: int = START, historical: bool = Fa
                 more["venue"] = rng.choice("PQ")
             size = rng.choice((0.0, 100.0, 0.1, 1e-9, 123456.789))
             price = rng.choice((rng.uniform(-2, 5), 167.41, 0.0, -0.0, 1e6 / 3))
-            log.append((trade(rng.choice(SYMBOLS), price, size, time, **more), append))
+            symbol = rng.choice(SYMBOLS)
+            log.append((trade(symbol, price, size, time, **more), append))
+            reported.append(
+                {"symbol": symbol, "price": price, "size": size, "event_time": time, **more}
+            )
     return log
 
 

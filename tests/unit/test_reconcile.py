@@ -16,7 +16,8 @@ from app import exits
 from app.cli import candlewick
 from app.reconcile.batch import FIELDS, Values
 from app.reconcile.compare import Drift, compare
-from app.reconcile.judging import Key, LogPartition, Recomputed, Span
+from app.reconcile.judging import Key, Span
+from app.reconcile.windows import LogPartition, Recomputed
 from tables.bars import BarsPartition
 from tables.configuration import BarsConfiguration
 from tables.policies import policy_of
