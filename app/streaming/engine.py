@@ -1,6 +1,7 @@
-"""All partitions of a worker: who owns what, when they restore, and what happens on a failure.
+"""All partitions of a worker, and what they share: the application, tasks, metrics, the stop.
 
-Faust calls in at four places (app/streaming/tables.py): partitions revoked, assigned, seek, stop.
+Faust calls in at five places (app/streaming/tables.py): partitions revoked, assigned, seek,
+delivery resumed, stop. What comes, stays and goes then: `rebalance.py`; what fails: `failures.py`.
 The agent calls `handle` with each event.
 """
 
@@ -8,26 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from aiokafka.errors import KafkaError, ProducerFenced
 from faust.types import TP
 
 from app.connection import client_options
 from app.contracts.batch import RecordBatch
-from app.exits import RefusalError
 from app.identity import group_id, transactional_id, worker_folder
 from app.observe.health import HealthState, Phase
 from app.observe.metrics import Metrics
 from app.observe.requests import measure_requests
 from app.settings import Settings
+from app.streaming.failures import Failures
 from app.streaming.protocols import Stage
+from app.streaming.rebalance import Rebalances
 from app.streaming.runner import PartitionRunner, RunnerContext
 from app.streaming.side import SideChannel
-from app.streaming.store import PartitionStore, StoreDamagedError, cache_usage
+from app.streaming.store import PartitionStore, cache_usage
 from app.streaming.transaction import ProducerOptions
+from app.streaming.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from app.assembly import CandlewickApp
@@ -37,12 +40,6 @@ logger = logging.getLogger(__name__)
 
 _MILLISECOND = 1_000_000
 _SECOND = 1_000_000_000
-#: Seconds between attempts to restore a partition while the broker is away.
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-#: Partitions restored at the same time.
-RESTORES_AT_ONCE = 4
-#: Failures at one position, not the broker's, after which a worker gives up.
-SAME_FAILURES = 3
 #: Room for headers and compression's worst case above a topic's limit.
 REQUEST_HEADROOM = 256 * 1024
 
@@ -79,12 +76,11 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         #: Spent on applying batches so far.
         self.applied_seconds = 0.0
-        self._fences: dict[TP, int] = {}
-        #: Position and number of failures there that are not the broker's.
-        self._failures: dict[TP, tuple[int, int]] = {}
         self._seeking: set[TP] = set()
-        self._generation = 0
-        self._stopping = False
+        self.failures = Failures(self)
+        self.rebalances = Rebalances(self)
+        self.watchdog = Watchdog(lambda: self.consumer.group_error)
+        self.stopping = False
 
     def attach(self, app: CandlewickApp) -> None:
         """Know the Faust application; called when it is made."""
@@ -118,7 +114,8 @@ class Engine:
         }
 
     @property
-    def _consumer(self) -> Consumer:
+    def consumer(self) -> Consumer:
+        """Faust's consumer, which is ours."""
         return cast("Consumer", self.app.consumer)
 
     # --- events ----------------------------------------------------------------------------
@@ -130,20 +127,24 @@ class Engine:
         if runner is None:
             return
         await runner.room()
-        runner.backlog = self._consumer.known_ends([tp]).get(tp, 0) > batch.next
+        runner.backlog = self.consumer.known_ends([tp]).get(tp, 0) > batch.next
         began = time.perf_counter()
         accepted = runner.accept(batch)
         self.applied_seconds += time.perf_counter() - began
+        if accepted and runner.asks:
+            # A correction: what it changes is read from the log, then the rest is taken.
+            accepted = await runner.take_rest(batch)
         if not accepted:
             self.metrics.batch_refused(runner.stage.agent)
-            if runner.ready and batch.base > runner.position and tp not in self._seeking:
-                # Something in between was dropped: read it again.
+            if runner.ready and batch.next > runner.position and tp not in self._seeking:
+                # Something in between was dropped, or this begins before the position and ends
+                # behind it, perhaps at the log's end: read it again.
                 self._seeking.add(tp)
-                self._start(self._seek(tp))
+                self.start(self._seek(tp))
 
     async def _seek(self, tp: TP) -> None:
         try:
-            await self._consumer.seek_sources(self.positions([tp]))
+            await self.consumer.seek_sources(self.positions([tp]))
         finally:
             self._seeking.discard(tp)
 
@@ -152,171 +153,47 @@ class Engine:
     async def on_revoked(self) -> None:
         """Checkpoint everything before partitions may go; intake has stopped."""
         self.health.restoring("rebalance")
-        limit = self.settings.broker.session_timeout / _SECOND / 2
-        began = time.monotonic()
-        suspended = [asyncio.ensure_future(each.suspend()) for each in self.runners.values()]
-        if suspended:
-            _, late = await asyncio.wait(suspended, timeout=limit)
-            for task in late:
-                logger.warning("a checkpoint before the rebalance took over %.1f s", limit)
-                task.cancel()
-            count, seconds = len(suspended) - len(late), time.monotonic() - began
-            logger.info(
-                "rebalance: %d partitions checkpointed in %.2f s", count, seconds,
-                extra={"partitions": count, "seconds": seconds, "generation": self._generation},
-            )  # fmt: skip
+        await self.rebalances.revoked()
 
-    async def on_assigned(self, assigned: set[TP], generation: int) -> None:
-        """Be ready for the source partitions among those assigned; release the others.
+    def on_assigned(self, assigned: set[TP], generation: int) -> None:
+        """Be ready for the source partitions among those assigned, and release the others.
 
-        Raises:
-            RefusalError: stored state must not be used.
+        Nothing is awaited: what takes time is begun, and a refusal ends the worker by itself.
         """
-        began = time.monotonic()
-        self._generation = generation
-        self._fences.clear()
         sources = {tp for tp in assigned if self.is_source(tp.topic)}
         self.health.restoring(f"{len(sources)} partitions")
-        for tp in [tp for tp in self.runners if tp not in sources]:
-            await self._release(tp)
+        self.failures.assigned()
+        self.rebalances.assigned(sources, generation)
         for follower in self.followers:
             follower.assigned(sources)
-        slots = asyncio.Semaphore(RESTORES_AT_ONCE)
-        await asyncio.gather(*[self._own(tp, slots) for tp in sorted(sources)])
         for stage in self.stages.values():
             self.metrics.rebalanced(stage.agent)
-        self.health.ready()
+
+    def on_delivering(self) -> None:
+        """Faust delivers again."""
+        self.rebalances.delivering()
         self.side.start()
-        logger.info(
-            "ready with %d partitions: %s", len(sources), sorted(sources),
-            extra={
-                "partitions": len(sources),
-                "generation": generation,
-                "seconds": time.monotonic() - began,
-            },
-        )  # fmt: skip
+        if not self.watchdog.started:
+            loop, thread = asyncio.get_running_loop(), threading.get_ident()
+            self.watchdog.watch("the event loop", loop, thread)
+            self.consumer.watch(self.watchdog)
+            self.watchdog.start()
 
-    async def _own(self, tp: TP, slots: asyncio.Semaphore) -> None:
-        runner = self.runners.get(tp)
-        if runner is None:
-            runner = PartitionRunner(self.stages[tp.topic], tp.partition, self._make_context())
-            self.runners[tp] = runner
-        if runner.restorable:
-            # Ours before and after: another owner in between would have fenced the producer,
-            # and then the next checkpoint fails and restores.
-            runner.resume()
-            self._phase(runner, Phase.READY)
-            return
-        async with slots:
-            await self._restore(runner)
-
-    async def _restore(self, runner: PartitionRunner) -> None:
-        """Restore with patience: a broker that is away comes back."""
-        self._phase(runner, Phase.RESTORING)
-        attempt = 0
-        while not self._stopping:
-            try:
-                await runner.restore()
-            except RefusalError as error:
-                self._phase(runner, Phase.FAILED, str(error))
-                raise
-            except Exception as error:  # noqa: BLE001
-                # Of whatever kind, it is said and tried again; the partition waits in Kafka.
-                delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
-                attempt += 1
-                runner.log.warning(
-                    "%s %d cannot be restored: %r; again in %.1f s",
-                    runner.stage.agent, runner.partition, error, delay,
-                    extra={"error": type(error).__name__, "seconds": delay},
-                )  # fmt: skip
-                await asyncio.sleep(delay)
-            else:
-                self._phase(runner, Phase.READY)
-                return
-
-    async def _release(self, tp: TP) -> None:
-        runner = self.runners.pop(tp)
-        await runner.close()
-        self.health.released(runner.stage.agent, runner.partition)
-        self.metrics.partition_released(runner.stage.agent, runner.partition)
-        runner.log.info(
-            "%s %d: released at position %d", runner.stage.agent, runner.partition, runner.position,
-            extra={"position": runner.position},
-        )  # fmt: skip
-
-    # --- failures --------------------------------------------------------------------------
-
-    def _failed(self, runner: PartitionRunner, error: BaseException) -> None:
-        runner.log.warning(
-            "%s %d: dropped its state after position %d: %r",
-            runner.stage.agent, runner.partition, runner.position, error,
-            extra={"position": runner.position, "error": type(error).__name__},
-        )  # fmt: skip
-        self._phase(runner, Phase.RESTORING, repr(error))
-        if not self._stopping:
-            self._start(self._recover(runner, error, self._generation))
-
-    async def _recover(
-        self, runner: PartitionRunner, error: BaseException, generation: int
-    ) -> None:
-        tp = TP(runner.stage.source, runner.partition)
-        if isinstance(error, ProducerFenced):
-            self.metrics.fenced(runner.stage.agent)
-            self._fences[tp] = self._fences.get(tp, 0) + 1
-            if self._fences[tp] >= 2:
-                raise self._refusal(
-                    runner,
-                    f"{runner.stage.agent} {runner.partition} was fenced twice without a "
-                    f"rebalance: another application uses the transactional id "
-                    f"{transactional_id(self.settings, runner.stage.agent, runner.partition)}, "
-                    "probably a deployment of the same name with other agents",
-                )
-            runner.log.warning(
-                "%s %d: fenced by another owner", runner.stage.agent, runner.partition,
-                extra={"position": runner.position, "generation": generation},
-            )  # fmt: skip
-            # The legitimate owner is known after the next heartbeat.
-            await asyncio.sleep(self.settings.broker.heartbeat_interval / _SECOND + 1.0)
-        elif not isinstance(error, KafkaError | OSError | StoreDamagedError):
-            self._count_failure(tp, runner, error)
-        if self._is_current(tp, runner, generation):
-            await self._restore(runner)
-        if self._is_current(tp, runner, generation) and runner.ready:
-            await self._seek(tp)
-
-    def _count_failure(self, tp: TP, runner: PartitionRunner, error: BaseException) -> None:
-        """A batch that fails whenever it is read again stops the worker: nothing may be skipped.
-
-        Raises:
-            RefusalError: it has failed at this position `SAME_FAILURES` times.
-        """
-        position, count = self._failures.get(tp, (runner.position, 0))
-        count = count + 1 if position == runner.position else 1
-        self._failures[tp] = (runner.position, count)
-        if count >= SAME_FAILURES:
-            raise self._refusal(
-                runner,
-                f"{runner.stage.agent} {runner.partition} fails at position {runner.position} "
-                f"again and again: {error!r}; nothing of it was published, the log is unchanged",
-            ) from error
-
-    def _refusal(self, runner: PartitionRunner, text: str) -> RefusalError:
-        """What ends the worker because of a partition, which `/healthz` and the log then name."""
-        self._phase(runner, Phase.FAILED, text)
-        return RefusalError(text)
-
-    def _is_current(self, tp: TP, runner: PartitionRunner, generation: int) -> bool:
+    def is_current(self, tp: TP, runner: PartitionRunner, generation: int) -> bool:
+        """Whether a partition is still a runner's, and no rebalance is under way or has been."""
         return (
-            self._generation == generation
+            self.rebalances.generation == generation
             and self.runners.get(tp) is runner
-            and not self._stopping
+            and not self.stopping
             and not self.app.rebalancing
         )
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task of the worker; an error that it raises ends the worker."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -327,25 +204,29 @@ class Engine:
     def fatal(self, error: BaseException) -> None:
         """End the worker: it cannot go on."""
         self.health.failed(str(error))
-        self._start(self.app.crash(error))
+        self.start(self.app.crash(error))
 
     # --- stop ------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Checkpoint everything and release it; a fault of one partition does not keep others."""
+        """Checkpoint everything, leave the group, release everything, each partition for itself.
+
+        The group is left between the two: others may take over what is checkpointed, while files
+        and connections are closed here.
+        """
         self.health.stopping()
-        self._stopping = True
+        self.stopping = True
         began = time.monotonic()
-        await self.side.stop()
-        for task in list(self._tasks):
+        limit = self.settings.broker.session_timeout / _SECOND
+        under_way = self.rebalances.halt()
+        for task in self._tasks.difference(under_way):
             task.cancel()
-        runners = list(self.runners.items())
-        results = await asyncio.gather(
-            *[self._finish(runner) for _, runner in runners], return_exceptions=True
-        )
-        for (tp, runner), result in zip(runners, results, strict=True):
-            if isinstance(result, BaseException):
-                runner.log.warning("%s was not closed cleanly: %r", tp, result)
+        side = asyncio.create_task(self.side.stop())
+        runners = dict(self.runners)
+        await self._of_all(runners, lambda runner: runner.suspend(), limit)
+        await self.consumer.leave_group()
+        await self._of_all(runners, lambda runner: runner.close(), limit)
+        await asyncio.wait([side, *under_way], timeout=limit)
         self.runners.clear()
         seconds = time.monotonic() - began
         logger.info(
@@ -354,13 +235,22 @@ class Engine:
         )  # fmt: skip
         for follower in self.followers:
             await follower.stop()
+        self.watchdog.stop()
 
-    async def _finish(self, runner: PartitionRunner) -> None:
-        limit = self.settings.broker.session_timeout / _SECOND
-        try:
-            await asyncio.wait_for(runner.suspend(), limit)
-        finally:
-            await asyncio.wait_for(runner.close(), limit)
+    async def _of_all(
+        self,
+        runners: Mapping[TP, PartitionRunner],
+        work: Callable[[PartitionRunner], Coroutine[Any, Any, None]],
+        limit: float,
+    ) -> None:
+        """Do it with all runners; a fault of one does not keep the others."""
+        results = await asyncio.gather(
+            *[asyncio.wait_for(work(runner), limit) for runner in runners.values()],
+            return_exceptions=True,
+        )
+        for (tp, runner), result in zip(runners.items(), results, strict=True):
+            if isinstance(result, BaseException):
+                runner.log.warning("%s was not closed cleanly: %r", tp, result)
 
     def _stores(self) -> list[tuple[str, PartitionStore]]:
         runners = self.runners.values()
@@ -368,13 +258,18 @@ class Engine:
 
     # --- wiring ----------------------------------------------------------------------------
 
-    def _phase(self, runner: PartitionRunner, phase: Phase, reason: str = "") -> None:
+    def set_phase(self, runner: PartitionRunner, phase: Phase, reason: str = "") -> None:
+        """Say what a partition is doing, and why."""
         self.health.partition(runner.stage.agent, runner.partition, phase, reason)
 
     @property
     def request_timeout(self) -> int:
         """Milliseconds that a request may take."""
         return 15_000
+
+    def make_runner(self, tp: TP) -> PartitionRunner:
+        """A runner of a source partition, without a state yet."""
+        return PartitionRunner(self.stages[tp.topic], tp.partition, self._make_context())
 
     def _make_context(self) -> RunnerContext:
         if self._context is None:
@@ -388,7 +283,7 @@ class Engine:
                 folder=lambda agent, partition: (
                     worker_folder(self.settings) / f"{agent}-{partition}"
                 ),
-                failed=self._failed,
+                failed=self.failures.failed,
             )
         return self._context
 
@@ -405,7 +300,7 @@ class Engine:
 
     def end_offsets(self) -> Mapping[TP, int]:
         """The log ends that the consumer knows of, for lag and idle partitions."""
-        return self._consumer.known_ends(list(self.runners))
+        return self.consumer.known_ends(list(self.runners))
 
     def now(self) -> float:
         """Monotonic seconds."""

@@ -2,17 +2,19 @@
 
 It is read by a consumer of its own, so the partition's position does not move; nothing else of the
 worker's agent goes on meanwhile. What was read stays with the state's `Recall`: after a fault the
-reading goes on where it was.
+reading goes on where it was. One consumer reads for all that a batch asks.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from app.contracts.batch import RecordBatch
 from app.streaming.protocols import Recall
@@ -20,7 +22,58 @@ from app.streaming.restore import POLL_MILLISECONDS, bounds
 from app.streaming.slim import SlimBatch
 from app.streaming.transport import merge_batches
 
+if TYPE_CHECKING:
+    from app.streaming.runner import PartitionRunner
+
+#: Seconds between attempts while the broker is away.
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _MILLISECOND = 1_000_000
+
+
+async def take_rest(
+    runner: PartitionRunner,
+    batch: RecordBatch,
+    open_reader: Callable[[], AbstractAsyncContextManager[AIOKafkaConsumer]],
+) -> bool:
+    """Give a state what it asks of the log until it has taken a whole batch.
+
+    False where the state was dropped meanwhile. A broker that is away is waited for.
+    """
+    state = runner.state
+
+    def wanted() -> bool:
+        return runner.ready and runner.state is state
+
+    def asked() -> Recall | None:
+        return state.recall if wanted() else None
+
+    attempt = 0
+    while asked() is not None:
+        try:
+            async with open_reader() as reader:
+                while (recall := asked()) is not None:
+                    whole = await read_again(reader, runner.source, recall, wanted)
+                    if not wanted():
+                        return False
+                    state.recalled(whole=whole)
+                    attempt = 0
+                    if asked() is None and not runner.accept(batch.since(runner.position)):
+                        return False
+        except (KafkaError, OSError) as error:
+            delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+            attempt += 1
+            runner.log.warning(
+                "%s %d: the log cannot be read again: %r; again in %.1f s",
+                runner.stage.agent, runner.partition, error, delay,
+                extra={"error": type(error).__name__, "seconds": delay},
+            )  # fmt: skip
+            await asyncio.sleep(delay)
+        except Exception as error:
+            # As with a batch: whatever it is, nothing may be skipped.
+            runner.log.exception("%s %d: a recall failed", runner.stage.agent, runner.partition)
+            if wanted():
+                runner.fail(error)
+    return wanted()
 
 
 async def read_again(

@@ -127,9 +127,8 @@ async def catch_up(
         for batch in fetched.get(changelog, ()):
             keys, values = _rows(batch)
             records += len(keys)
-            for key, value in zip(keys, values, strict=True):
-                rows[key] = value
-                size += len(key) + len(value or b"")
+            rows.update(zip(keys, values, strict=True))
+            size += sum(map(len, keys)) + sum(map(len, filter(None, values)))
         # The position also moves over commit markers and aborted batches.
         offset = await consumer.position(changelog)
         if size >= WRITE_BYTES:

@@ -11,11 +11,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.contracts.batch import RecordBatch
 from app.contracts.outputs import Taken
@@ -25,10 +26,16 @@ from app.observe.latency import Uncommitted, runs_of
 from app.observe.metrics import Metrics
 from app.settings import CheckpointSettings
 from app.streaming.protocols import Stage, State
+from app.streaming.recall import take_rest
 from app.streaming.restore import Bounds, bounds, catch_up, changelog_reader
 from app.streaming.store import PartitionStore, StoreDamagedError
 from app.streaming.topic_identity import topic_ids
-from app.streaming.transaction import ProducerOptions, Row, TransactionalProducer
+from app.streaming.transaction import (
+    ProducerOptions,
+    Row,
+    TopicRefusesError,
+    TransactionalProducer,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +73,8 @@ class PartitionRunner:
         #: More input is waiting: checkpoints may stretch.
         self.backlog = False
         self.position = 0
+        #: Why nothing can be published or restored; None where all is well.
+        self.trouble: Exception | None = None
         #: When (monotonic) the last checkpoint was committed, None before the first one.
         self.checkpointed_at: float | None = None
         self._context = context
@@ -121,7 +130,7 @@ class PartitionRunner:
             self.log.exception("%s %d: a batch failed", self.stage.agent, self.partition)
             self.fail(error)
             return False
-        self.position = batch.next
+        self.position = batch.next if state.next is None else state.next
         after = state.progress
         now = time.monotonic()
         self._note(now)
@@ -139,6 +148,21 @@ class PartitionRunner:
             appended=appended,
         )
         return True
+
+    @property
+    def asks(self) -> bool:
+        """Whether the log has to be read again before the record at `position` can be taken."""
+        return self.ready and self.state.recall is not None
+
+    async def take_rest(self, batch: RecordBatch) -> bool:
+        """Read it, and take what is left of the batch; false where the state was dropped."""
+        began = time.monotonic()
+        taken = await take_rest(self, batch, self._reader)
+        self._context.metrics.recalled(self.stage.agent, seconds=time.monotonic() - began)
+        return taken
+
+    def _reader(self) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
+        return changelog_reader(self._context.connection, self._context.request_timeout)
 
     def _note(self, now: float) -> None:
         state = self.state
@@ -216,13 +240,21 @@ class PartitionRunner:
                 await asyncio.to_thread(
                     self._store.write, taken.rows, following, self._changelog_id
                 )
+            except asyncio.CancelledError:
+                # Its commit may go on by itself, and then the store lacks its rows: there is no
+                # state that a next checkpoint could go on from.
+                self.ready = False
+                self._state = None
+                raise
             except Exception as error:  # noqa: BLE001
                 # Committed or not is not known here: the restore finds out from the changelog.
                 self._context.metrics.checkpoint_failed(self.stage.agent, error)
+                self.trouble = error
                 self.fail(error)
                 return False
             if self._state is not None:
                 self._state.stored()
+            self.trouble = None
             self._room.set()
             self.checkpointed_at = time.monotonic()
             # What came in meanwhile waits for the next one.
@@ -273,6 +305,16 @@ class PartitionRunner:
             RefusalError: the state must not be used, or the source log does not hold its position.
             aiokafka.errors.KafkaError: no broker answers.
         """
+        try:
+            await self._restore()
+        except Exception as error:
+            self.trouble = error
+            raise
+        # A topic that refused shows only at the next checkpoint whether it still does.
+        if not isinstance(self.trouble, TopicRefusesError):
+            self.trouble = None
+
+    async def _restore(self) -> None:
         self.ready = False
         await self._stop_tasks()
         context = self._context
@@ -291,11 +333,14 @@ class PartitionRunner:
                 self._store.clear()
                 self._damaged = False
             changelog = TopicPartition(stage.changelog, partition)
-            async with changelog_reader(context.connection, context.request_timeout) as consumer:
-                limits = await bounds(consumer, [changelog, self.source])
+            async with self._reader() as consumer:
+                limits = await bounds(consumer, [changelog])
                 _, records = await catch_up(
                     consumer, self._store, changelog, self._changelog_id, limits[changelog]
                 )
+                # Only now: where this process has slept meanwhile, the rows may be those of another
+                # owner, and end behind what was the log's end before.
+                limits |= await bounds(consumer, [self.source])
             store = self._store
             try:
                 state = stage.load(

@@ -1,8 +1,11 @@
-"""What a worker sends outside the checkpoints: forming bars and clock records; and its gauges.
+"""What a worker does beside the checkpoints: forming bars, clock records, gauges, health.
 
 Forming bars are at most once, five times a second. Clock records go to the source topic when
 a partition's maximum event time has not moved for a second at the log's end and a window is open:
 the decision to close is taken from the log, where the clock record then is.
+
+A partition without input needs nothing from the broker, so it is asked: `/readyz` says when it does
+not answer, and what keeps a partition from publishing.
 """
 
 from __future__ import annotations
@@ -10,13 +13,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from app.connection import client_options
 from app.observe.gauges import Stalls
+from app.observe.health import Phase
+from app.streaming.transaction import abandon
 
 if TYPE_CHECKING:
     from app.streaming.engine import Engine
@@ -27,6 +34,12 @@ logger = logging.getLogger(__name__)
 FORMING_SECONDS = 0.2
 CLOCK_SECONDS = 0.05
 GAUGE_SECONDS = 1.0
+ASK_SECONDS = 1.0
+#: At least so many seconds between a producer that has lost a record and the next one.
+RENEW_SECONDS = 5.0
+#: Seconds to close a producer.
+STOP_SECONDS = 5.0
+_SECOND = 1_000_000_000
 #: Ns without movement before a clock record is written.
 IDLE = 1_000_000_000
 #: Seconds after which a clock record that did not come back is written again.
@@ -39,20 +52,33 @@ class SideChannel:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._producer: AIOKafkaProducer | None = None
+        #: When (monotonic) it was made, and whether it has lost a record.
+        self._made = 0.0
+        self._lossy = False
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         #: When (monotonic) a clock record was sent at which position.
         self._clocks: dict[TP, tuple[int, float]] = {}
         self._stalls = Stalls()
+        #: When (monotonic) the broker answered last, and whether its silence was told.
+        self._answered = 0.0
+        self._silent = False
+        #: No broker answered when one was asked last: nothing is sent meanwhile.
+        self._away = False
+        #: Partitions whose trouble was told.
+        self._troubled: set[TP] = set()
 
     def start(self) -> None:
         """Start the timers; may be called again."""
         if not self._tasks:
             self._engine.metrics.garbage.start()
+            self._answered = self._engine.now()
             self._tasks = [
                 asyncio.create_task(self._every(FORMING_SECONDS, self._send_forming)),
                 asyncio.create_task(self._every(CLOCK_SECONDS, self._send_clocks)),
                 asyncio.create_task(self._every(GAUGE_SECONDS, self._gauges)),
+                asyncio.create_task(self._every(FORMING_SECONDS, self._tell_health)),
+                asyncio.create_task(self._every(ASK_SECONDS, self._ask_broker)),
                 asyncio.create_task(self._engine.metrics.watch_event_loop()),
             ]
 
@@ -63,10 +89,14 @@ class SideChannel:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._drop_producer(flush=not self._away)
+
+    async def _drop_producer(self, *, flush: bool) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
             try:
-                await asyncio.wait_for(producer.stop(), 5.0)
+                async with asyncio.timeout(STOP_SECONDS):
+                    await (producer.stop() if flush else abandon(producer))
             except Exception as error:  # noqa: BLE001
                 # Only forming bars can be lost, and they are superseded.
                 logger.debug("closing the side producer: %r", error)
@@ -83,6 +113,10 @@ class SideChannel:
     async def _ready_producer(self) -> AIOKafkaProducer:
         # Two timers may ask at once.
         async with self._starting:
+            if self._lossy and self._engine.now() - self._made > RENEW_SECONDS:
+                # After a loss the broker refuses what follows: a number is missing, or aiokafka's
+                # sender has ended.
+                await self._drop_producer(flush=False)
             if self._producer is None:
                 settings = self._engine.settings
                 producer = AIOKafkaProducer(
@@ -101,24 +135,39 @@ class SideChannel:
                     await producer.stop()
                     raise
                 self._producer = producer
+                self._made, self._lossy = self._engine.now(), False
             return self._producer
+
+    async def _send(self, topic: str, partition: int, value: bytes) -> None:
+        producer = await self._ready_producer()
+        try:
+            sent = await producer.send(topic, value=value, partition=partition)
+        except Exception:
+            self._lossy = True
+            raise
+        sent.add_done_callback(partial(self._settle, topic))
+
+    def _settle(self, topic: str, sent: asyncio.Future[object]) -> None:
+        if not sent.cancelled() and (error := sent.exception()) is not None:
+            self._lossy = True
+            logger.warning("topic %s: a record beside the checkpoints was lost: %r", topic, error)
 
     def _ready(self) -> list[tuple[TP, PartitionRunner]]:
         return [(tp, runner) for tp, runner in self._engine.runners.items() if runner.ready]
 
     async def _send_forming(self) -> None:
-        producer = await self._ready_producer()
+        if self._away:
+            return
         for tp, runner in self._ready():
             values, bars = runner.state.forming()
             for value in values:
-                sent = await producer.send(
-                    runner.stage.forming_topic, value=value, partition=tp.partition
-                )
-                sent.add_done_callback(_retrieve)
+                await self._send(runner.stage.forming_topic, tp.partition, value)
             if bars:
                 self._engine.metrics.forming_sent(runner.stage.agent, bars)
 
     async def _send_clocks(self) -> None:
+        if self._away:
+            return
         ends = self._engine.end_offsets()
         now = self._engine.now()
         for tp, runner in self._ready():
@@ -131,10 +180,59 @@ class SideChannel:
             ):
                 continue
             self._clocks[tp] = (runner.position, now)
-            producer = await self._ready_producer()
             value = b'{"type":"clock","event_time":%d}' % event_time
-            future = await producer.send(tp.topic, value=value, partition=tp.partition)
-            future.add_done_callback(_retrieve)
+            await self._send(tp.topic, tp.partition, value)
+
+    async def _ask_broker(self) -> None:
+        """Note when it answers; say once that it does not, and once that it does again."""
+        limit = self._engine.settings.broker.session_timeout / _SECOND
+        try:
+            async with asyncio.timeout(limit):
+                producer = await self._ready_producer()
+                for topic in self._engine.stages:
+                    # A client that knows no topic asks for all that the cluster has.
+                    producer.client.add_topic(topic)
+                answered = await producer.client.force_metadata_update()
+        except (KafkaError, OSError):
+            answered = False
+        self._away = not answered
+        if self._away:
+            # Otherwise it asks for leaders all the time. What it holds is superseded by then.
+            async with self._starting:
+                await self._drop_producer(flush=False)
+        now = self._engine.now()
+        seconds = now - self._answered
+        if answered:
+            self._answered = now
+            if self._silent:
+                self._silent = False
+                logger.info(
+                    "a broker answers again after %.1f s", seconds, extra={"seconds": seconds}
+                )
+        elif seconds > limit and not self._silent:
+            self._silent = True
+            logger.warning(
+                "no broker answers since %.1f s: nothing can be read or published, all goes on "
+                "when one does", seconds, extra={"seconds": seconds},
+            )  # fmt: skip
+
+    async def _tell_health(self) -> None:
+        """Say of each partition what keeps it from working, or that this is over."""
+        health = self._engine.health
+        if not health.is_alive:
+            return
+        troubled = set()
+        for tp, runner in self._engine.runners.items():
+            agent, partition = runner.stage.agent, runner.partition
+            reason = "no broker answers" if self._silent else ""
+            if not reason and runner.trouble is not None:
+                reason = str(runner.trouble)
+            if reason:
+                health.partition(agent, partition, Phase.RESTORING, reason)
+                troubled.add(tp)
+            elif tp in self._troubled and runner.ready:
+                health.partition(agent, partition, Phase.READY)
+        self._troubled = troubled
 
     async def _gauges(self) -> None:
         ends = self._engine.end_offsets()
@@ -166,8 +264,3 @@ class SideChannel:
         self._stalls.keep(
             (runner.stage.agent, runner.partition) for runner in self._engine.runners.values()
         )
-
-
-def _retrieve(future: asyncio.Future[object]) -> None:
-    if not future.cancelled() and future.exception() is not None:
-        logger.debug("a record outside the checkpoints was lost: %r", future.exception())

@@ -2,8 +2,8 @@
 
 Faust's own recovery never ends on a transactional changelog: the high-water mark minus one is a
 commit marker (faust 0.15.3, tables/recovery.py:675; upstream #176, #597 and #606 are its kin). Ours
-restores in `on_recovery_completed`, where nothing limits the time; an ordinary `faust.Table`
-beside it still recovers through Faust. Needed: `tests/broker/test_engine_restore.py`.
+begins in `on_recovery_completed` and goes on beside the flow; an ordinary `faust.Table` beside it
+still recovers through Faust. Needed: `tests/broker/test_engine_restore.py`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from faust.stores.base import Store
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.types import TP
-
-from app.exits import refusal_in
 
 if TYPE_CHECKING:
     from app.streaming.engine import Engine
@@ -188,15 +186,11 @@ class StateRecovery(Recovery):
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
-        """Restore, then let Faust seek and resume."""
-        try:
-            await self.app.engine.on_assigned(self._assigned, generation_id)
-        except Exception as error:
-            if refusal_in(error) is None:
-                raise
-            self.app.engine.fatal(error)
-            return
+        """Let the engine begin; let Faust seek and resume what needs no restore."""
+        self.app.engine.on_assigned(self._assigned, generation_id)
         await super().on_recovery_completed(generation_id)
+        if not self.app.rebalancing:
+            self.app.engine.on_delivering()
 
 
 class StateTableManager(TableManager):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import (
+    BrokerResponseError,
+    KafkaError,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+)
 
 from app.contracts.outputs import Headers
 
@@ -20,6 +27,27 @@ BATCH_BYTES = 256 * 1024
 #: Seconds to wait for a producer that is dropped; its transaction is aborted by the next owner.
 STOP_SECONDS = 5.0
 Row = tuple[bytes | None, bytes | None, Headers]
+#: Seconds for requests under way of a producer that is given up.
+ABANDON_SECONDS = 0.2
+#: Seconds for the question which topics there are.
+ASK_SECONDS = 2.0
+
+
+class CoordinatorSilentError(KafkaError):  # type: ignore[misc]
+    """The transaction coordinator does not make a producer; waiting helps."""
+
+    retriable = True
+
+
+class TopicRefusesError(KafkaError):  # type: ignore[misc]
+    """A topic does not take what a checkpoint sends to it; the message names topic and reason."""
+
+
+class TransactionTimedOutError(ProducerFenced):  # type: ignore[misc]
+    """A transaction was open for longer than `transaction_timeout`: the broker ends it.
+
+    It says no more than to a producer that another one has fenced.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +67,7 @@ class TransactionalProducer:
     """Publishes checkpoints of one partition of one agent."""
 
     def __init__(self, options: ProducerOptions) -> None:
+        self._transaction_seconds = options.transaction_timeout / 1000
         self._producer = AIOKafkaProducer(
             **options.connection,
             client_id=options.transactional_id,
@@ -50,14 +79,27 @@ class TransactionalProducer:
             compression_type=options.compression,
             retry_backoff_ms=20,
         )
+        self._name = options.transactional_id
+        #: A transaction was begun and has not ended well: nothing more may be sent.
+        self._broken = False
+        self._start_seconds = max(options.request_timeout, options.transaction_timeout) / 1000
 
     async def start(self) -> None:
         """Fence the previous owner; its open transaction is aborted when this returns.
 
         Raises:
-            aiokafka.errors.KafkaError: no broker or coordinator answers.
+            aiokafka.errors.KafkaError: no broker or coordinator answers, or not in time: aiokafka
+                itself asks forever (0.14, sender.py, `_maybe_wait_for_pid`).
         """
-        await self._producer.start()
+        try:
+            async with asyncio.timeout(self._start_seconds):
+                await self._producer.start()
+        except TimeoutError:
+            raise CoordinatorSilentError(
+                f"no producer for the transactional id {self._name} within "
+                f"{self._start_seconds:g} s: its coordinator does not answer, or cannot end the "
+                "transaction before"
+            ) from None
 
     @property
     def client(self) -> AIOKafkaClient:
@@ -75,35 +117,70 @@ class TransactionalProducer:
     ) -> int:
         """Send records of all topics and the source position; the next changelog offset.
 
+        It takes no longer than the transaction may: then the broker aborts it anyway, and tells
+        that in the words of fencing. aiokafka itself would wait forever.
+
         Args:
             records: by topic, all for the same partition; the changelog's among them.
 
         Raises:
+            TopicRefusesError: a topic is missing or does not take its records; nothing is visible.
+            TransactionTimedOutError: it took too long.
             aiokafka.errors.KafkaError: nothing of it is visible to `read_committed` readers,
                 or (if the answer to the commit was lost) all of it.
         """
         producer = self._producer
-        await producer.begin_transaction()
-        sent: list[asyncio.Future[object]] = []
+        began = time.monotonic()
+        self._broken = True
+        sent: list[tuple[str, asyncio.Future[Any]]] = []
         ends: list[tuple[Any, int]] = []
         try:
-            for topic, rows in records.items():
-                for batch, count in self._batches(rows):
-                    future = await producer.send_batch(batch, topic, partition=partition)
-                    sent.append(future)
-                    if topic == changelog:
-                        ends.append((future, count))
-            await producer.send_offsets_to_transaction({source: position}, group)
-            for future in sent:
-                await future
-            last, count = ends[-1]
-            following: int = last.result().offset + count
-            await producer.commit_transaction()
+            async with asyncio.timeout(self._transaction_seconds):
+                await producer.begin_transaction()
+                for topic, rows in records.items():
+                    for batch, count in self._batches(rows):
+                        future = await producer.send_batch(batch, topic, partition=partition)
+                        sent.append((topic, future))
+                        if topic == changelog:
+                            ends.append((future, count))
+                await producer.send_offsets_to_transaction({source: position}, group)
+                for topic, future in sent:
+                    await _taken(topic, future)
+                last, count = ends[-1]
+                following: int = last.result().offset + count
+                await producer.commit_transaction()
+            self._broken = False
+        except TimeoutError:
+            raise await self._not_in_time(records) from None
+        except TopicAuthorizationFailedError as error:
+            # Of the coordinator, before anything is sent; its argument is a set of topics.
+            names = ", ".join(sorted(error.args[0]))
+            raise TopicRefusesError(f"topic {names} refuses records: {_name(error)}") from error
+        except ProducerFenced as error:
+            seconds = time.monotonic() - began
+            if seconds < self._transaction_seconds:
+                raise
+            raise TransactionTimedOutError(f"it was open for {seconds:.1f} s") from error
         finally:
             # Otherwise aiokafka logs "exception was never retrieved" for each of them.
-            for future in sent:
+            for _, future in sent:
                 future.add_done_callback(_retrieve)
         return following
+
+    async def _not_in_time(self, topics: Collection[str]) -> KafkaError:
+        """Why nothing was published in time: a topic that is gone is waited for without a word."""
+        within = f"within {self._transaction_seconds:g} s"
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                cluster = await self.client.fetch_all_metadata()
+        except Exception as error:  # noqa: BLE001
+            # Whatever it is: the time is up all the same.
+            logger.debug("asking which topics there are: %r", error)
+            return TransactionTimedOutError(f"no answer from the broker {within}")
+        missing = [topic for topic in topics if not cluster.partitions_for_topic(topic)]
+        if missing:
+            return TopicRefusesError(f"there is no topic {', '.join(missing)}")
+        return TransactionTimedOutError(f"it did not end {within}")
 
     def _batches(self, rows: Sequence[Row]) -> Iterable[tuple[object, int]]:
         producer = self._producer
@@ -123,12 +200,41 @@ class TransactionalProducer:
             yield batch, count
 
     async def stop(self) -> None:
-        """Close; a broken producer is left behind after a while."""
+        """Close; what a failed transaction still wants to send is dropped, not waited for."""
         try:
-            await asyncio.wait_for(self._producer.stop(), STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                await (abandon(self._producer) if self._broken else self._producer.stop())
         except Exception as error:  # noqa: BLE001
             # A fenced or disconnected producer raises what broke it: known already.
             logger.debug("closing a producer: %r", error)
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """Close without aiokafka's `stop`, which sends first and waits for that forever.
+
+    A producer left alone goes on trying until the broker is back, hundreds of times a second where
+    it does not know a leader (0.14, sender.py, `unknown_leaders_exist`).
+    """
+    producer._closed = True
+    task = producer._sender.sender_task
+    # The first makes it wait for its requests, the second ends that.
+    for _ in range(2):
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=ABANDON_SECONDS)
+    await producer.client.close()
+
+
+async def _taken(topic: str, future: asyncio.Future[Any]) -> None:
+    try:
+        await future
+    except BrokerResponseError as error:
+        # Of a produce request: the broker's answer about this very topic.
+        raise TopicRefusesError(f"topic {topic} refuses records: {_name(error)}") from error
+
+
+def _name(error: Exception) -> str:
+    return type(error).__name__
 
 
 def _retrieve(future: asyncio.Future[object]) -> None:

@@ -10,8 +10,10 @@ level, and a real pause of changelog partitions, which aiokafka otherwise prefet
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import faust
@@ -24,10 +26,12 @@ from faust.types import TP, ConsumerMessage, Message
 from faust.types.auth import AuthProtocol, CredentialsT
 
 from app.contracts.batch import RecordBatch
+from app.streaming.assignor import use_even_assignment
 from app.streaming.slim import SlimBatch
 
 if TYPE_CHECKING:
     from app.streaming.engine import Engine
+    from app.streaming.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,8 @@ SCHEME = "candlewick"
 #: A batch is cut here, so that one event keeps the event loop for less than 100 ms
 #: and sums stay within 63 bits (tables/sums.py).
 MAX_RECORDS = 20_000
+#: To tell the group that a worker leaves.
+LEAVE_SECONDS = 2.0
 _MILLISECOND = 1_000_000
 
 
@@ -111,6 +117,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that aiokafka's consumer lives in, with its options set."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        use_even_assignment()
         consumer = super()._create_worker_consumer(transport)
         engine: Engine = cast(Any, self.app).engine
         settings = engine.settings.broker
@@ -125,6 +132,56 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # A thread that has crashed has closed its loop (mode 0.7.1, threads.py:228, raises).
         if not self.thread_loop.is_closed():
             super()._stopped_set()
+
+    async def seek_assigned(self, positions: Mapping[TP, int]) -> None:
+        """Seek those partitions that are assigned at this moment, in aiokafka's own thread."""
+
+        async def seek() -> None:
+            consumer = self._ensure_consumer()
+            assigned = consumer.assignment()
+            for tp, position in positions.items():
+                key = TopicPartition(tp.topic, tp.partition)
+                if key in assigned:
+                    consumer.seek(key, position)
+
+        await self.call_thread(seek)
+
+    async def leave_group(self) -> None:
+        """Leave the group for good; aiokafka's own stop finds it done."""
+
+        async def leave() -> None:
+            coordinator = self._ensure_consumer()._coordinator
+            if coordinator is not None:
+                await coordinator.close()
+
+        await self.call_thread(leave)
+
+    @property
+    def group_error(self) -> str | None:
+        """What keeps the consumer from ever taking part in its group again; from any thread.
+
+        aiokafka hands such an error to whoever asks for records by its own `getmany`, and does
+        nothing more until then (group_coordinator.py, `_push_error_to_user`); Faust never asks.
+        """
+        coordinator: Any = None if self._consumer is None else self._consumer._coordinator
+        task = getattr(coordinator, "_coordination_task", None)
+        if task is None or coordinator._closing.done():
+            return None
+        error = coordinator._pending_exception
+        if task.done():
+            error = "cancelled" if task.cancelled() else task.exception()
+        elif error is None:
+            return None
+        return f"the consumer cannot take part in its group {coordinator.group_id}: {error!r}"
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """As Faust, but for changelogs: they are paused for good, which it calls an error.
+
+        It would say so of each partition, twice a minute, for ever (drivers/aiokafka.py:913).
+        """
+        engine: Engine = cast(Any, self.app).engine
+        if tp.topic not in engine.changelogs:
+            super().verify_event_path(now, tp)
 
     async def pause_partitions(self, partitions: Iterable[TP]) -> None:
         """Stop aiokafka from fetching assigned partitions, in its own thread."""
@@ -147,6 +204,8 @@ class Consumer(driver.Consumer):
         super().__init__(*arguments, **options)
         self.scheduler: Any = self
         self._positions: dict[TP, int] = {}
+        #: Set when partitions are resumed.
+        self._woken = asyncio.Event()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -214,25 +273,69 @@ class Consumer(driver.Consumer):
         )
 
     async def perform_seek(self) -> None:
-        """Seek our partitions to where their states end; the others as Faust does.
+        """Seek our partitions that flow to where their states end; the others as Faust does.
 
-        Also called by `getmany` during a rebalance (transport/consumer.py:772) when no state is
-        loaded: then those partitions stay where they are.
+        What is restored later is sought then. Also called by `getmany` during a rebalance
+        (transport/consumer.py:772) when no state is loaded: then they stay where they are.
         """
         ours = {tp for tp in self.assignment() if self._engine.is_source(tp.topic)}
         if ours != self.assignment():
             await super().perform_seek()
-        await self.seek_sources(self._engine.positions(ours))
+        flowing = [tp for tp in ours if self._engine.rebalances.flows(tp)]
+        await self.seek_sources(self._engine.positions(flowing))
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Resume partitions; of ours those alone that flow: the others are being restored."""
+        engine = self._engine
+        super().resume_partitions(
+            {tp for tp in tps if not engine.is_source(tp.topic) or engine.rebalances.flows(tp)}
+        )
+        self._woken.set()
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109
+        """As Faust, which sleeps for a second where no partition is active (consumer.py:808).
+
+        That is so at the end of every rebalance, and made a second of each. Needed:
+        `tests/bench/rebalances.py`.
+        """
+        if not self.flow_active:
+            await self.wait(cast(Any, self.can_resume_flow))
+        if not self._get_active_partitions():
+            self._woken.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), timeout)
+            return None, None
+        return await super()._wait_next_records(timeout)
+
+    async def leave_group(self) -> None:
+        """Tell the group at once that this worker's partitions are free.
+
+        Faust closes its consumer last of all. Where the group does not answer, it finds out after
+        the session time-out.
+        """
+        try:
+            await asyncio.wait_for(self._thread.leave_group(), LEAVE_SECONDS)
+        except Exception as error:  # noqa: BLE001
+            # The worker ends all the same; so also where it never had a consumer.
+            logger.debug("leaving the group: %r", error)
 
     async def seek_sources(self, positions: Mapping[TP, int]) -> None:
         """Seek our partitions and forget Faust's own idea of what was read."""
         if positions:
-            await self._thread.seek_wait(
-                {TopicPartition(tp.topic, tp.partition): to for tp, to in positions.items()}
-            )
+            await self._thread.seek_assigned(positions)
             for tp, position in positions.items():
                 self._read_offset[tp] = None
                 self._positions[tp] = position
+
+    def watch(self, watchdog: Watchdog) -> None:
+        """Have the thread's loop watched."""
+        thread: Any = self._thread._thread
+        watchdog.watch("the consumer's loop", self._thread.thread_loop, thread.ident)
+
+    @property
+    def group_error(self) -> str | None:
+        """See `ConsumerThread.group_error`."""
+        return self._thread.group_error
 
     def known_ends(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """Log ends as of the last fetches; partitions that were just revoked are left out.

@@ -1,0 +1,341 @@
+"""What comes faster than it can go: a broker away, a topic that refuses, a hot symbol, a burst.
+
+Each time: the worker lives, says what is wrong, stays small, goes on by itself, and its outputs are
+those of the oracle. `OUTAGE_SECONDS=180` makes the broker stay away for minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+
+from app.admin import ensure_topics
+from app.broker import BrokerConfig, EmbeddedBroker
+from app.streaming.failures import RETRY_SECONDS
+from app.topics import output_topic
+from tests.broker.backpressure import (
+    MEGABYTE,
+    Watch,
+    delete_topic,
+    limit_topic,
+    repeated_lines,
+    steady_feed,
+)
+from tests.broker.worker import SESSION_SECONDS, WorkerProcess, until, worker_settings
+from tests.chaos.deployment import (
+    FLUSH,
+    HISTORICAL,
+    SECOND,
+    START,
+    Value,
+    assert_exact,
+    committed,
+    ends,
+    market,
+    prepared,
+    read_output,
+    send,
+    symbol_of,
+    trade,
+    wait_committed,
+    wait_drained,
+)
+
+pytestmark = pytest.mark.broker
+
+#: For a broker to start, on a machine that has other things to do.
+START_SECONDS = 180.0
+#: How long the broker is away; longer than session and transaction may last.
+OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", 2 * SESSION_SECONDS + 1))
+#: Resident bytes that a worker may grow by while nothing can be published.
+GROWTH = 96 * MEGABYTE
+#: Of the filter of repeated warnings.
+REPEAT_SECONDS = 10.0
+REFUSES = "refuses records: MessageSizeTooLargeError"
+#: Less than any bar, more than a marker of a transaction.
+TINY = 200
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """A Kafka of this module's own: it is paused and stopped."""
+    own = EmbeddedBroker(BrokerConfig(tmp_path_factory.mktemp("backpressure")))
+    own.start()
+    try:
+        own.wait_ready(START_SECONDS)
+        yield own
+    finally:
+        own.stop()
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep the test's own clients from telling at length that the broker is away."""
+    caplog.set_level(logging.CRITICAL, "aiokafka")
+
+
+async def pause(broker: EmbeddedBroker) -> Callable[[], Awaitable[None]]:
+    """Stop the process where it is: connections stay open and nothing answers."""
+    pid = broker.status().pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+
+    async def resume() -> None:
+        os.kill(pid, signal.SIGCONT)
+
+    return resume
+
+
+async def stop(broker: EmbeddedBroker) -> Callable[[], Awaitable[None]]:
+    """End it: connections are refused."""
+    await asyncio.to_thread(broker.stop)
+
+    async def start() -> None:
+        if not broker.status().running:
+            await asyncio.to_thread(broker.start)
+        await asyncio.to_thread(broker.wait_ready, START_SECONDS)
+
+    return start
+
+
+@pytest.mark.parametrize("away", [pause, stop])
+async def test_a_broker_away_twice_is_waited_for_and_nothing_is_lost_or_doubled(
+    broker: EmbeddedBroker,
+    unique: str,
+    tmp_path: Path,
+    away: Callable[[EmbeddedBroker], Awaitable[Callable[[], Awaitable[None]]]],
+) -> None:
+    settings = await prepared(worker_settings(broker, unique, tmp_path))
+    async with WorkerProcess(settings) as worker:
+        await worker.wait_ready()
+        watch = Watch(worker)
+        began = asyncio.get_running_loop().time()
+        async with steady_feed(settings):
+            await wait_committed(settings, lambda done: done > 0, worker)
+            for _ in range(2):
+                back = await away(broker)
+                try:
+                    await watch.says("no broker answers")
+                    await watch.for_seconds(OUTAGE_SECONDS - SESSION_SECONDS)
+                finally:
+                    await back()
+                done = sum((await committed(settings)).values())
+                await wait_committed(settings, done.__lt__, worker)
+                await worker.wait_ready()
+        await wait_drained(settings, worker)
+        await worker.wait_ready()
+        assert "a broker answers again after" in worker.log
+        assert {seen.health for seen in watch.seen} == {200}
+        assert watch.seen[-1].total("fenced_total") == 0
+        assert watch.growth < GROWTH
+        # For each partition at most once in the filter's time, and for each of the waits.
+        waited = asyncio.get_running_loop().time() - began
+        most = settings.topics.partitions * (waited / REPEAT_SECONDS + 2 * len(RETRY_SECONDS))
+        for line, count in repeated_lines(worker.log).items():
+            assert count <= most, f"{count} times: {line}"
+        assert await worker.stop() == 0
+    await assert_exact(settings)
+
+
+async def test_a_worker_without_input_says_that_no_broker_answers(
+    broker: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    settings = await prepared(worker_settings(broker, unique, tmp_path))
+    async with WorkerProcess(settings) as worker:
+        await worker.wait_ready()
+        watch = Watch(worker)
+        back = await pause(broker)
+        try:
+            await watch.says("no broker answers")
+        finally:
+            await back()
+        await worker.wait_ready()
+        assert {seen.health for seen in watch.seen} == {200}
+        assert await worker.stop() == 0
+
+
+@pytest.mark.parametrize("fault", ["too large", "missing"])
+async def test_an_output_topic_that_refuses_is_named_and_its_input_waits(
+    broker: EmbeddedBroker, unique: str, tmp_path: Path, fault: str
+) -> None:
+    settings = await prepared(worker_settings(broker, unique, tmp_path))
+    parts = {number: market(number, 2, 25_000) for number in range(2)}
+    first, last = 1_000, [FLUSH]
+    # A thousand records are before the first late one, so nothing is lost with the topic.
+    topic = output_topic(settings, "bars" if fault == "too large" else "bars.late")
+    text = f"topic {topic} {REFUSES}" if fault == "too large" else f"there is no topic {topic}"
+    async with WorkerProcess(settings) as worker:
+        await worker.wait_ready()
+        await send(settings, {number: values[:first] for number, values in parts.items()})
+        await wait_drained(settings, worker)
+        before = await committed(settings)
+        watch = Watch(worker)
+        if fault == "too large":
+            await limit_topic(settings, topic, TINY)
+        else:
+            await delete_topic(settings, topic)
+        # In few batches, so that the first checkpoint has records for the topic.
+        rest = {number: [*values[first:], *last] for number, values in parts.items()}
+        await send(settings, rest, batch_records=30_000)
+        await watch.says(text)
+        await watch.for_seconds(5)
+        told = [reason for seen in watch.seen for reason in seen.reasons]
+        assert all(text in reason for reason in told), set(told)
+        assert text in worker.log
+        assert "Traceback" not in worker.log
+        # What was not published waits in Kafka; how far the sound part came is open.
+        assert sum((await committed(settings)).values()) < sum(map(len, parts.values()))
+        if fault == "too large":
+            assert await committed(settings) == before
+        assert watch.growth < GROWTH
+        failures = watch.seen[-1].total("checkpoint_failures_total")
+        print(f"{failures:.0f} attempts, {watch.growth / MEGABYTE:.0f} MB more")
+        assert {seen.health for seen in watch.seen} == {200}
+        if fault == "too large":
+            await limit_topic(settings, topic, MEGABYTE)
+        else:
+            await ensure_topics(settings)
+        await wait_drained(settings, worker)
+        await worker.wait_ready()
+        assert await worker.stop() == 0
+    assert (await assert_exact(settings)).outcomes["late"]
+
+
+async def test_forming_bars_go_on_after_their_topic_has_refused(
+    broker: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    settings = await prepared(worker_settings(broker, unique, tmp_path))
+    topic = output_topic(settings, "bars.forming")
+    symbol = symbol_of(0, 2)
+    sent = 0
+
+    async def one_more() -> None:
+        nonlocal sent
+        value = trade(symbol, START + sent * SECOND // 100, 1.0 + sent, sequence=sent)
+        await send(settings, {0: [value]})
+        sent += 1
+
+    async def formed(beyond: int) -> bool:
+        await one_more()
+        return (await ends(settings, topic))[TopicPartition(topic, 0)] > beyond
+
+    async with WorkerProcess(settings) as worker:
+        await worker.wait_ready()
+        await until(lambda: formed(0), lambda: worker.tail)
+        await limit_topic(settings, topic, 100)
+
+        async def refused() -> bool:
+            await one_more()
+            return f"topic {topic}: a record beside the checkpoints was lost" in worker.log
+
+        await until(refused, lambda: worker.tail)
+        assert (await worker.get("/readyz"))[0] == 200, "no bar waits for a forming one"
+        await limit_topic(settings, topic, MEGABYTE)
+        (end,) = {tp: end for tp, end in (await ends(settings, topic)).items() if end}.values()
+        await until(lambda: formed(end), lambda: worker.tail)
+        await send(settings, {0: [FLUSH]})
+        await wait_drained(settings, worker)
+        assert await worker.stop() == 0
+    await assert_exact(settings)
+
+
+async def test_a_hot_symbol_with_nine_tenths_of_the_load_does_not_hold_up_the_others(
+    broker: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    """All of it is there when the worker starts, and outputs are more than may be pending."""
+    settings = await prepared(
+        worker_settings(
+            broker,
+            unique,
+            tmp_path,
+            topics={"partitions": 4},
+            broker={"fetch_max_bytes": 64 * 1024},
+            checkpoint={"max_pending_bytes": 64 * 1024},
+        )
+    )
+    hot, quiet = 27_000, 1_000
+    parts: dict[int, list[Value]] = {
+        number: [HISTORICAL, *market(number, 4, quiet), FLUSH] for number in range(1, 4)
+    }
+    symbol = symbol_of(0, 4)
+    parts[0] = [
+        HISTORICAL,
+        *[
+            trade(symbol, START + number * SECOND // 4, 1.0 + number % 7, sequence=number)
+            for number in range(hot)
+        ],
+        FLUSH,
+    ]
+    await send(settings, parts)
+    async with WorkerProcess(settings) as worker:
+        await worker.wait_ready()
+        watch = Watch(worker)
+        async with watch.going_on():
+            await wait_drained(settings, worker)
+        assert await worker.stop() == 0
+    await assert_exact(settings)
+    bars = await read_output(settings, "bars")
+    last = {number: records[-1].timestamp for number, records in bars.items()}
+    began = min(records[0].timestamp for records in bars.values())
+    print(f"ms to the last bar by partition: { ({n: t - began for n, t in last.items()}) }")
+    assert max(last[number] for number in range(1, 4)) < last[0], "the others waited to the end"
+    assert watch.growth < GROWTH
+
+
+async def test_a_hundredfold_burst_is_a_backlog_in_kafka_and_not_in_memory(
+    broker: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    pending = 256 * 1024
+    settings = await prepared(
+        worker_settings(
+            broker,
+            unique,
+            tmp_path,
+            broker={"fetch_max_bytes": 64 * 1024},
+            checkpoint={"max_pending_bytes": pending},
+        )
+    )
+    rate, steps = 2, 300
+    parts = {number: market(number, 2, rate * steps * 50) for number in range(2)}
+    quiet = {number: values[: rate * 50] for number, values in parts.items()}
+    burst = {number: [*values[rate * 50 :], FLUSH] for number, values in parts.items()}
+    async with WorkerProcess(settings) as worker:
+        await worker.wait_ready()
+        for begin in range(0, rate * 50, rate):
+            await send(
+                settings, {each: values[begin : begin + rate] for each, values in quiet.items()}
+            )
+        await wait_drained(settings, worker)
+        watch = Watch(worker)
+        before = await watch.look()
+        async with watch.going_on():
+            await send(settings, burst)
+            await wait_drained(settings, worker)
+
+        async def level() -> bool:
+            return (await watch.look()).total("lag_records") == 0
+
+        await until(level, lambda: worker.tail)
+        after = watch.seen[-1]
+        assert await worker.stop() == 0
+    lags = [seen.total("lag_records") for seen in watch.seen]
+    most = max(seen.total("pending_output_bytes") for seen in watch.seen)
+    print(
+        f"lag up to {max(lags):.0f}, pending up to {most:.0f} B, {watch.growth / MEGABYTE:.0f} MB"
+    )
+    assert max(lags) > 0
+    # Two partitions; above the limit at most what one more fetch gives.
+    assert most < 2 * (pending + 4 * MEGABYTE)
+    assert watch.growth < GROWTH
+    # No heart-beat was lost: the group has not dealt out partitions again.
+    assert before.total("rebalances_total") == after.total("rebalances_total") == 1
+    assert after.total("checkpoint_failures_total") == 0
+    assert {seen.health for seen in watch.seen} == {200}
+    await assert_exact(settings)
