@@ -1,15 +1,19 @@
-"""Figures of the running workers for a summary: batches applied, peak memory."""
+"""Figures of the running workers: batches applied, peak memory, whether they commit."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 #: Seconds for a worker's metrics page.
 PAGE_SECONDS = 5.0
+
+_timeout = aiohttp.ClientTimeout(total=PAGE_SECONDS)
 
 
 async def count_batches(addresses: Iterable[str], agents: Collection[str]) -> int | None:
@@ -18,19 +22,38 @@ async def count_batches(addresses: Iterable[str], agents: Collection[str]) -> in
     A worker that was started again has counted from there.
     """
     total = 0
-    timeout = aiohttp.ClientTimeout(total=PAGE_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(timeout=_timeout) as session:
         for address in addresses:
-            try:
-                async with session.get(f"{address}/metrics") as answer:
-                    text = await answer.text()
-            except (TimeoutError, aiohttp.ClientError):
+            families = await _families(session, address)
+            if families is None:
                 return None
-            for family in text_string_to_metric_families(text):
+            for family in families:
                 if family.name == "candlewick_batches":
                     samples = (one for one in family.samples if one.name.endswith("_total"))
                     total += int(sum(one.value for one in samples if one.labels["agent"] in agents))
     return total
+
+
+async def has_committed(address: str) -> bool:
+    """Whether a worker has committed a checkpoint since its start; False where it is silent."""
+    async with aiohttp.ClientSession(timeout=_timeout) as session:
+        families = await _families(session, address) or []
+    return any(
+        sample.name == "candlewick_checkpoint_seconds_count" and sample.value > 0
+        for family in families
+        for sample in family.samples
+    )
+
+
+async def _families(session: aiohttp.ClientSession, address: str) -> list[Metric] | None:
+    try:
+        async with session.get(f"{address}/metrics") as answer:
+            if answer.status != HTTPStatus.OK:
+                return None
+            text = await answer.text()
+    except (TimeoutError, aiohttp.ClientError):
+        return None
+    return list(text_string_to_metric_families(text))
 
 
 def peak_memory(pids: Iterable[int]) -> int | None:

@@ -1,41 +1,56 @@
 """The worker processes of a run: started, watched, started again when they die, stopped.
 
-Each worker is `python -m faust -A app worker` with settings in its environment, a name, a free web
-port and a session of its own, so that Ctrl-C in a terminal reaches only the supervisor, which then
-stops them in order. Only processes started here are ever signalled, through their handles.
+Each worker is `faust -A app worker` (`attended.py`) with settings in its environment, a name, a
+free web port and a session of its own, so that Ctrl-C in a terminal reaches only the supervisor,
+which then stops them in order; one whose supervisor is killed ends by itself. Only processes
+started here are ever signalled, through their handles.
+
+A worker that dies of its start, again and again, is given up. One that is killed at work is not,
+however often: that it has committed something since its start is the sign.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.exits import REFUSED
 from app.identity import deployment_name
+from app.run.attended import STOP_SECONDS
 from app.run.environment import settings_environment
 from app.run.errors import WorkerLostError, WorkerRefusedError
+from app.run.farewell import CLIENT_ID, leave_group_for, new_client_id
+from app.run.figures import has_committed
 from app.settings import Settings
 from app.web.bind import free_port
 
 #: A worker that lived this long, in seconds, has not died of its start.
 SETTLED_SECONDS = 10.0
-#: Deaths within `SETTLED_SECONDS` of the start, in a row, after which a worker is given up.
+#: Deaths within `SETTLED_SECONDS` of the start and before any commit, in a row, after which a
+#: worker is given up.
 DEATHS_IN_A_ROW = 5
 #: Seconds before the first restart; doubled with each death in a row.
 BACK_OFF_SECONDS = 0.1
-#: Seconds between SIGTERM and SIGKILL: a stop takes a checkpoint and a rebalance.
-STOP_SECONDS = 20.0
+#: Seconds between two questions to a new worker whether it has committed.
+ASK_SECONDS = 0.5
 
 REFUSAL_MARK = "candlewick worker: "
 
 
 def faust_command(settings: Settings) -> list[str]:
     """Return the command of a worker: what `faust -A app worker` is, with this Python."""
-    command = [sys.executable, "-m", "faust", "-A", "app", "--quiet", "worker"]
+    command = [sys.executable, "-m", "app.run.attended", "-A", "app", "--quiet", "worker"]
     return [*command, "--web-port", str(settings.web.port)]
+
+
+async def worker_committed(settings: Settings) -> bool:
+    """Whether a worker has committed a checkpoint; one without a web server never says so."""
+    if not settings.web.enabled:
+        return False
+    return await has_committed(f"http://{settings.web.host}:{settings.web.port}")
 
 
 @dataclass
@@ -45,7 +60,8 @@ class _Worker:
     settings: Settings
     log: Path
     process: asyncio.subprocess.Process | None = None
-    started: float = 0.0
+    #: Of the present process.
+    client_id: str = ""
     deaths_in_a_row: int = 0
 
 
@@ -58,6 +74,8 @@ class Supervisor:
         count: how many.
         say: told one line about each start, death and restart.
         command: makes a worker's command line.
+        committed: whether the worker of some settings has committed since its start.
+        farewell: takes a worker that has died, known by its client id, out of its group.
         keep_first_port: the first worker gets the configured web port instead of a free one.
         restarts: times that a worker was started again.
     """
@@ -67,6 +85,8 @@ class Supervisor:
     say: Callable[[str], None] = lambda line: None
     keep_first_port: bool = False
     command: Callable[[Settings], list[str]] = faust_command
+    committed: Callable[[Settings], Awaitable[bool]] = worker_committed
+    farewell: Callable[[Settings, str], Awaitable[bool]] = leave_group_for
     restarts: int = 0
     _workers: list[_Worker] = field(default_factory=list)
 
@@ -128,39 +148,53 @@ class Supervisor:
             await asyncio.wait(late)
 
     async def _keep(self, worker: _Worker) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             assert worker.process is not None
-            code = await worker.process.wait()
+            settling = asyncio.create_task(self._settle(worker))
+            try:
+                code = await worker.process.wait()
+            finally:
+                settling.cancel()
+                await asyncio.wait([settling])
             name = worker.settings.worker
             if code == REFUSED:
                 raise WorkerRefusedError(_refusal(worker.log))
-            if loop.time() - worker.started >= SETTLED_SECONDS:
-                worker.deaths_in_a_row = 0
             worker.deaths_in_a_row += 1
             ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             if worker.deaths_in_a_row >= DEATHS_IN_A_ROW:
                 raise WorkerLostError(
                     f"{name} {ended}, {worker.deaths_in_a_row} times in a row within "
-                    f"{SETTLED_SECONDS:g} s of its start; its last words: {_last_line(worker.log)} "
-                    f"(all of them in {worker.log})"
+                    f"{SETTLED_SECONDS:g} s of its start, nothing committed; its last words: "
+                    f"{_last_line(worker.log)} (all of them in {worker.log})"
                 )
             self.say(f"{name} {ended}; it is started again")
             await asyncio.sleep(BACK_OFF_SECONDS * 2 ** (worker.deaths_in_a_row - 1))
             self.restarts += 1
+            dead = worker.client_id
             await self._spawn(worker)
+            # While the new process starts, which takes longer.
+            await self.farewell(worker.settings, dead)
+
+    async def _settle(self, worker: _Worker) -> None:
+        """Forget a worker's deaths once it has committed something, or has lived for a while."""
+        loop = asyncio.get_running_loop()
+        settled = loop.time() + SETTLED_SECONDS
+        while loop.time() < settled and not await self.committed(worker.settings):  # noqa: ASYNC110
+            await asyncio.sleep(ASK_SECONDS)  # another process
+        worker.deaths_in_a_row = 0
 
     async def _spawn(self, worker: _Worker) -> None:
+        worker.client_id = new_client_id(worker.settings)
         with worker.log.open("ab") as log:
             worker.process = await asyncio.create_subprocess_exec(
                 *self.command(worker.settings),
-                env=settings_environment(worker.settings),
-                stdin=asyncio.subprocess.DEVNULL,
+                env=settings_environment(worker.settings) | {CLIENT_ID: worker.client_id},
+                # Held open and never written to: at its end the worker ends, see attended.py.
+                stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        worker.started = asyncio.get_running_loop().time()
         self.say(f"{worker.settings.worker} started: process {worker.process.pid}")
 
 

@@ -46,8 +46,9 @@ logger = logging.getLogger(__name__)
 LAST_RECORDS = 50_000
 #: Bytes of a partition's fetch, so that a step is short.
 FETCH_BYTES = 256 * 1024
-#: Records applied between two looks at the event loop.
-STEP_RECORDS = 2_000
+#: Records of one step, some 20 ms in two parts with a look at the event loop between them. What
+#: describes a series is written once a step, so short steps write twice as many rows.
+STEP_RECORDS = 8_000
 WAIT_MILLISECONDS = 200
 #: Seconds between two rounds at the log's end: commits come every 50 ms, writes need not.
 ROUND_SECONDS = 0.1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -26,14 +26,56 @@ logger = logging.getLogger(__name__)
 SERIES_IN_MEMORY = 50_000
 
 Row = tuple[bytes, bytes | None]
+_pack_start = struct.Struct(">Q").pack
+#: Below every start.
+_NO_START = -1
+
+
+@dataclass(slots=True, eq=False)
+class Known:
+    """A series in memory: its rows as they are once all changes are written; times in ns."""
+
+    name: SeriesKey
+    prefix: bytes
+    count: int
+    oldest: int
+    newest: int
+
+    def add(self, start: int) -> None:
+        """Count a row that was not there."""
+        if self.count == 0:
+            self.oldest = self.newest = start
+        elif start > self.newest:
+            self.newest = start
+        elif start < self.oldest:
+            self.oldest = start
+        self.count += 1
+
+    def row(self) -> Row:
+        """The row that describes the series."""
+        series = Series(self.count, self.oldest, self.newest)
+        return rows.series_key(*self.name), rows.encode_series(series)
 
 
 @dataclass(slots=True)
 class Changes:
-    """What some records come to: rows to write, and series that have grown too long."""
+    """What some records come to; `most` is how many rows a series may have, unpruned."""
 
-    rows: list[Row] = field(default_factory=list)
-    long: list[SeriesKey] = field(default_factory=list)
+    most: int
+    #: Published bars by the keys of their rows.
+    bars: dict[bytes, bytes] = field(default_factory=dict)
+    #: The series that they have changed, as an ordered set.
+    series: dict[Known, None] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[Row]:
+        """What to write."""
+        return [*self.bars.items(), *(series.row() for series in self.series)]
+
+    @property
+    def long(self) -> list[SeriesKey]:
+        """Series that have grown too long: to be pruned once the rows are written."""
+        return [series.name for series in self.series if series.count > self.most]
 
 
 class ViewPartition:
@@ -52,7 +94,7 @@ class ViewPartition:
         self.rows = 0
         #: Records that are no bars: none, unless another program writes to the topic.
         self.foreign = 0
-        self._series: dict[SeriesKey, Series] = {}
+        self._series: dict[tuple[str, int], Known] = {}
 
     @property
     def position(self) -> Position | None:
@@ -71,76 +113,79 @@ class ViewPartition:
     # --- writing ---------------------------------------------------------------------------
 
     def take(self, values: Iterable[bytes | None]) -> Changes:
-        """The rows that published bars come to, on top of what is in the store.
+        """What published bars come to, on top of what is in the store.
 
         Raises:
             StoreDamagedError: the store cannot be read.
         """
-        highest = self._highest(values)
-        older = [
-            key
-            for key, (series, head, _) in highest.items()
-            if (known := self._known(series)) is not None and head.start <= known.newest
-        ]
-        held = dict(zip(older, self.store.get_many(older), strict=True))
-        changes = Changes()
-        changed: dict[SeriesKey, Series] = {}
-        for key, (name, head, value) in highest.items():
-            there = held.get(key)
-            if there is not None and rows.decode_head(there).revision >= head.revision:
-                continue
-            changes.rows.append((key, value))
-            if there is None:
-                changed[name] = self._grown(name, head.start)
-        for name, series in changed.items():
-            changes.rows.append((rows.series_key(*name), rows.encode_series(series)))
-            if series.count > self.keep + self.slack:
-                changes.long.append(name)
         self._forget()
-        return changes
-
-    def _highest(
-        self, values: Iterable[bytes | None]
-    ) -> dict[bytes, tuple[SeriesKey, rows.Head, bytes]]:
-        """Of each key the record of the highest revision."""
-        found: dict[bytes, tuple[SeriesKey, rows.Head, bytes]] = {}
+        changes = Changes(self.keep + self.slack)
+        bars, touched, known = changes.bars, changes.series, self._series
+        decode_head, interval_length = rows.decode_head, rows.interval_length
+        #: Bars that may be in the store: by key the highest revision of each.
+        older: dict[bytes, tuple[int, int, Known, bytes]] = {}
         for value in values:
             try:
-                head = rows.decode_head(value or b"")
-                name = SeriesKey(head.symbol, rows.interval_length(head.interval))
-                key = rows.row_key(name.symbol, name.length, head.start)
+                head = decode_head(value or b"")
+                start, name = head.start, (head.symbol, interval_length(head.interval))
+                packed = _pack_start(start)
+                series = known.get(name) or self._load(*name)
             except (msgspec.DecodeError, ValueError, struct.error) as error:
-                self.foreign += 1
-                if self.foreign == 1:
-                    logger.warning("%s: a record is no bar: %s", self.store.folder, error)
+                self._note_foreign(error)
                 continue
-            there = found.get(key)
-            if there is None or there[1].revision < head.revision:
-                found[key] = (name, head, bytes(value or b""))
-        return found
+            key = series.prefix + packed
+            if start > series.newest:
+                # Nearly all: newer than the whole series, so it is nowhere yet.
+                series.add(start)
+                self.rows += 1
+                touched[series] = None
+                bars[key] = bytes(value or b"")
+            elif (there := bars.get(key)) is not None:
+                if decode_head(there).revision < head.revision:
+                    bars[key] = bytes(value or b"")
+            elif (found := older.get(key)) is None or found[0] < head.revision:
+                older[key] = (head.revision, start, series, bytes(value or b""))
+        self._merge(changes, older)
+        return changes
 
-    def _known(self, name: SeriesKey) -> Series | None:
-        series = self._series.get(name)
-        if series is None:
-            stored = self.store.get(rows.series_key(*name))
-            if stored is not None:
-                series = self._series[name] = rows.decode_series(stored)
-        return series
+    def _merge(
+        self, changes: Changes, older: Mapping[bytes, tuple[int, int, Known, bytes]]
+    ) -> None:
+        """Take in bars that may be in the store, where they are the higher revision."""
+        stored = self.store.get_many(list(older))
+        for (key, found), there in zip(older.items(), stored, strict=True):
+            revision, start, series, value = found
+            if there is None:
+                series.add(start)
+                self.rows += 1
+                changes.series[series] = None
+            elif rows.decode_head(there).revision >= revision:
+                continue
+            changes.bars[key] = value
 
-    def _grown(self, name: SeriesKey, start: int) -> Series:
-        self.rows += 1
-        series = self._known(name)
-        if series is None:
-            series = self._series[name] = Series(1, start, start)
-        else:
-            series.count += 1
-            series.oldest = min(series.oldest, start)
-            series.newest = max(series.newest, start)
-        return series
+    def _note_foreign(self, error: Exception) -> None:
+        self.foreign += 1
+        if self.foreign == 1:
+            logger.warning("%s: a record is no bar: %s", self.store.folder, error)
+
+    def _load(self, symbol: str, length: int) -> Known:
+        """A series as the store has it; without rows, a new one."""
+        name = SeriesKey(symbol, length)
+        stored = self.store.get(rows.series_key(symbol, length))
+        series = Series(0, 0, _NO_START) if stored is None else rows.decode_series(stored)
+        known = Known(
+            name,
+            rows.series_prefix(symbol, length),
+            series.count,
+            series.oldest,
+            series.newest,
+        )
+        self._series[name] = known
+        return known
 
     def _forget(self) -> None:
-        """Keep memory bounded; what is forgotten is in the store once the rows are written."""
-        if len(self._series) > SERIES_IN_MEMORY:
+        """Keep memory bounded; all that is forgotten is in the store."""
+        if len(self._series) >= SERIES_IN_MEMORY:
             for name in list(islice(self._series, SERIES_IN_MEMORY // 2)):
                 del self._series[name]
 
@@ -152,21 +197,20 @@ class ViewPartition:
         """
         changes: list[Row] = []
         for name in names:
-            series = self._known(name)
-            if series is None or series.count <= self.keep:
+            series = self._series.get(name) or self._load(*name)
+            if series.count <= self.keep:
                 continue
             surplus = series.count - self.keep
-            prefix = rows.series_prefix(*name)
             # From the oldest one, so that earlier deletions are not walked over again.
             first = rows.row_key(name.symbol, name.length, series.oldest)
-            keys = [key for key, _ in islice(self.store.forward(first, prefix), surplus + 1)]
+            keys = [key for key, _ in islice(self.store.forward(first, series.prefix), surplus + 1)]
             changes += [(key, None) for key in keys[:surplus]]
             removed = min(len(keys), surplus)
             series.count -= removed
             self.rows -= removed
             if len(keys) > surplus:
                 series.oldest = rows.start_of(keys[surplus])
-            changes.append((rows.series_key(*name), rows.encode_series(series)))
+            changes.append(series.row())
         return changes
 
     # --- reading ---------------------------------------------------------------------------

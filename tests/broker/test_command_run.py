@@ -10,7 +10,8 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ QUOTES = 1_000
 SECOND = 1_000_000_000
 START = 1_381_154_400  # 2013-10-07 10:00 in New York
 PROCESS = re.compile(r"^worker-0 started: process (\d+)$")
+WORKER = re.compile(r"^worker-\d+ started: process (\d+)$")
 
 
 @pytest.fixture
@@ -206,6 +208,43 @@ def test_ctrl_c_stops_everything(ticks: Path, tmp_path: Path) -> None:
     assert ended.errors.splitlines()[0] == "stopping"
     assert ended.last_words == ["candlewick: stopped"]
     assert processes_of(folder) == []
+
+
+def test_workers_end_in_order_when_their_run_is_killed(
+    own: dict[str, str], ticks: Path, tmp_path: Path
+) -> None:
+    arguments: list[str | Path] = ["run", "--replay", ticks, "--rate", "100", "--workers", "2"]
+    process = start(tmp_path, arguments, settings=own)
+    workers = [psutil.Process(int(said(process, WORKER)[1])) for _ in range(2)]
+    logs = tmp_path / "data" / "logs"
+    try:
+        until(lambda: all("ready with" in text for text in texts(logs)) and len(texts(logs)) == 2)
+        process.kill()
+        process.communicate(timeout=30)
+        _, alive = psutil.wait_procs(workers, 60)
+        assert alive == []
+    finally:
+        for worker in workers:
+            if worker.is_running():
+                worker.kill()
+    for text in texts(logs):
+        assert "the supervisor of this worker has ended" in text
+        assert "stopped: " in text  # with a checkpoint, as at any stop
+        assert "[error" not in text
+    assert processes_of(tmp_path) == []
+
+
+def texts(logs: Path) -> list[str]:
+    """What all workers have said."""
+    return [path.read_text(errors="replace") for path in sorted(logs.glob("*.log"))]
+
+
+def until(met: Callable[[], bool], seconds: float = 90.0) -> None:
+    """Ask until it is so: another process brings it about."""
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.05)
 
 
 def test_a_worker_that_dies_is_started_again_and_counted(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.run.environment import ROOT
 from app.streaming.restore import TOMBSTONE_SECONDS, Bounds, usable_position
@@ -74,6 +78,28 @@ def test_rows_and_position_are_there_after_it_was_closed(tmp_path: Path) -> None
         store.clear()
         assert store.position is None
         assert list(store.rows([b"s", b"t"])) == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.binary(min_size=1, max_size=2), st.none() | st.binary(max_size=3)))
+    )
+)
+def test_of_several_rows_with_one_key_the_last_one_holds(
+    writes: list[list[tuple[bytes, bytes | None]]],
+) -> None:
+    """Rows are written in the order of their keys, whatever order they come in."""
+    expected: dict[bytes, bytes | None] = {}
+    with TemporaryDirectory() as folder, opened(Path(folder) / "s") as store:
+        for number, rows in enumerate(writes):
+            store.write(iter(rows), number, CHANGELOG)
+            expected.update(rows)
+        for key, value in expected.items():
+            assert store.get(key) == value
+        there = sorted((key, value) for key, value in expected.items() if value is not None)
+        position = [(b"\0position", store.get(b"\0position"))] if writes else []
+        assert list(store.rows([b""])) == sorted(position + there)
 
 
 def test_a_killed_process_leaves_rows_and_position_of_the_same_write(tmp_path: Path) -> None:
@@ -187,3 +213,83 @@ def test_a_new_store_is_read_from_the_beginning_without_a_warning(
     with caplog.at_level(logging.WARNING), opened(tmp_path / "s") as store:
         assert usable_position(store, CHANGELOG, Bounds(0, 90), NOW) is None
     assert not caplog.records
+
+
+def _crashed(folder: Path, copy: Path) -> Path:
+    """A store of two lives as a crash leaves it: the rows of the first one in a file, then a log.
+
+    Its list of files; what is listed last is the file of the first life.
+    """
+    with opened(folder) as store:
+        store.write([(b"a%03d" % number, b"x") for number in range(500)], 500, CHANGELOG)
+        shutil.copytree(folder, copy / "first")
+    with opened(copy / "first") as store:
+        store.write([(b"b", b"y")], 501, CHANGELOG)
+        shutil.copytree(copy / "first", copy / "second")
+    (manifest,) = (copy / "second").glob("MANIFEST-*")
+    return manifest
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed"])
+def test_a_list_of_files_that_was_harmed_never_leaves_rows_out_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: str
+) -> None:
+    """RocksDB itself opens with the newest rows alone where the list of its files ends early."""
+    original = _crashed(tmp_path / "s", tmp_path)
+    size, silent = original.stat().st_size, 0
+    for at in range(0, size, 10):
+        copy = tmp_path / f"{at}"
+        shutil.copytree(original.parent, copy)
+        with (copy / original.name).open("r+b") as file:
+            file.seek(at)
+            if harm == "cut":
+                file.truncate()
+            else:
+                file.write(b"\x5a" * 64)
+        with caplog.at_level(logging.WARNING), opened(copy) as store:
+            whole = store.position is not None
+            assert len(list(store.rows([b"a"]))) == (500 if whole else 0)
+        silent += "is not as it was" in caplog.text
+        caplog.clear()
+    assert silent, "RocksDB has noticed each by itself: the check is not needed"
+    with opened(original.parent) as store:
+        assert len(list(store.rows([b"a", b"b"]))) == 501
+
+
+def test_a_damaged_block_is_not_taken_for_a_lock(tmp_path: Path) -> None:
+    """Its message has the word "block"; it once ended the worker as if another one were there."""
+    folder = tmp_path / "s"
+    with opened(folder) as store:
+        store.write([(b"a%03d" % number, b"x" * 50) for number in range(500)], 500, CHANGELOG)
+        store._db.flush()
+    (file,) = folder.glob("*.sst")
+    content = file.read_bytes()
+    for at in range(0, len(content), len(content) // 20):
+        file.write_bytes(content[:at] + b"\x5a" * 64 + content[at + 64 :])
+        # At the latest who reads the block is told; the worker builds the store anew.
+        with opened(folder) as store, suppress(StoreDamagedError):
+            if store.position is None:
+                break
+    else:
+        pytest.fail("no harm was noticed at opening")
+
+
+def test_a_store_that_could_not_begin_anew_can_do_so_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is full for a while."""
+
+    def full(_: object) -> None:
+        raise OSError("No space left on device")
+
+    with opened(tmp_path / "s") as store:
+        store.write([(b"a", b"1")], 1, CHANGELOG)
+        with monkeypatch.context() as patched:
+            patched.setattr(PartitionStore, "_open", full)
+            for _ in range(2):
+                with pytest.raises(OSError, match="No space"):
+                    store.clear()
+        store.clear()
+        assert store.position is None
+        store.write([(b"a", b"2")], 1, CHANGELOG)
+        assert store.get(b"a") == b"2"

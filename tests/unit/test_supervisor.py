@@ -12,10 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.run.environment import ROOT
 from app.run.errors import WorkerLostError, WorkerRefusedError
 from app.run.services import first_of, running_workers
-from app.run.supervisor import Supervisor
+from app.run.supervisor import DEATHS_IN_A_ROW, Supervisor, worker_committed
 from app.settings import Settings, load_settings
+from app.web.bind import free_port
 
 WAIT = "import time; time.sleep(600)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True)"
@@ -80,6 +82,115 @@ async def test_a_worker_that_dies_at_once_again_and_again_is_given_up(
             await first_of(forever, watch)
     assert supervisor.restarts == 4
     assert forever.cancelled()
+
+
+async def test_a_worker_that_commits_is_started_again_however_often_it_is_killed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.run.supervisor.BACK_OFF_SECONDS", 0.001)
+    asked: asyncio.Queue[str] = asyncio.Queue()
+
+    async def committed(worker: Settings) -> bool:
+        asked.put_nowait(worker.worker)
+        return True
+
+    supervisor = Supervisor(settings, 1, command=program(WAIT), committed=committed)
+    async with running_workers(supervisor) as watch:
+        for _ in range(2 * DEATHS_IN_A_ROW):
+            assert await asked.get() == "worker-0"
+            os.kill(supervisor.pids[0], signal.SIGKILL)
+        await asked.get()
+        assert not watch.done()
+    assert supervisor.restarts == 2 * DEATHS_IN_A_ROW
+
+
+async def test_a_worker_is_asked_until_it_has_committed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.run.supervisor.ASK_SECONDS", 0.001)
+    monkeypatch.setattr("app.run.supervisor.BACK_OFF_SECONDS", 0.001)
+    asked, told = 0, asyncio.Event()
+
+    async def committed(worker: Settings) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked % 3 == 0:
+            told.set()
+        return asked % 3 == 0
+
+    supervisor = Supervisor(settings, 1, command=program(WAIT), committed=committed)
+    async with running_workers(supervisor) as watch:
+        for _ in range(DEATHS_IN_A_ROW):
+            await told.wait()
+            told.clear()
+            os.kill(supervisor.pids[0], signal.SIGKILL)
+        await told.wait()
+        assert not watch.done()
+    assert asked == 3 * (DEATHS_IN_A_ROW + 1)
+
+
+async def test_a_silent_worker_has_not_committed(settings: Settings) -> None:
+    web = settings.web.model_copy(update={"port": free_port()})
+    assert not await worker_committed(settings.model_copy(update={"web": web}))
+    disabled = web.model_copy(update={"enabled": False})
+    assert not await worker_committed(settings.model_copy(update={"web": disabled}))
+
+
+ORDERLY = "import signal; term = {signal.SIGTERM}; signal.pthread_sigmask(signal.SIG_BLOCK, term); "
+ATTENDED = "from app.run.attended import end_with_supervisor; end_with_supervisor({seconds}); "
+SUPERVISING = """
+import asyncio, sys
+from pathlib import Path
+from app.run.services import running_workers
+from app.run.supervisor import Supervisor
+from app.settings import load_settings
+
+async def main():
+    settings = load_settings(data_dir=Path(sys.argv[1]), deployment="d")
+    supervisor = Supervisor(settings, 2, command=lambda _: [sys.executable, "-c", sys.argv[2]])
+    async with running_workers(supervisor) as watch:
+        print(*supervisor.pids, flush=True)
+        await watch
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        (
+            ORDERLY
+            + ATTENDED.format(seconds=60)
+            + "signal.sigwait(term); print('in order', flush=True)",
+            True,
+        ),
+        (DEAF + "; " + ATTENDED.format(seconds=0.1) + WAIT, False),
+    ],
+)
+async def test_workers_end_when_their_supervisor_is_killed(
+    settings: Settings, text: str, end: bool
+) -> None:
+    supervising = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SUPERVISING, settings.data_dir, text),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert supervising.stdout is not None
+    workers = [psutil.Process(int(pid)) for pid in (await supervising.stdout.readline()).split()]
+    try:
+        assert len(workers) == 2
+        supervising.kill()
+        await supervising.wait()
+        _, alive = await asyncio.to_thread(psutil.wait_procs, workers, 30)
+        assert alive == []
+    finally:
+        for worker in workers:
+            if worker.is_running():
+                worker.kill()
+    for name in ("worker-0", "worker-1"):
+        assert "the supervisor of this worker has ended" in log_of(settings, name)
+        assert ("in order" in log_of(settings, name)) == end
 
 
 async def test_a_refusal_is_told_in_the_workers_words_and_not_tried_again(
