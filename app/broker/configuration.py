@@ -63,10 +63,11 @@ class Listener:
 
     Attributes:
         name: Upper-case letters and digits.
-        protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
+        protocol: SSL, SASL_PLAINTEXT, SASL_SSL, or PLAINTEXT behind a proxy.
         port: Of this listener, on 127.0.0.1.
         properties: Kafka properties of this listener alone, without ``listener.name.NAME.``.
         advertised_host: What clients are told to call it; a name or number of loopback.
+        advertised_port: What clients are told to connect to, such as a proxy's; None is the port.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Listener:
     port: int
     properties: Mapping[str, str] = field(default_factory=dict, repr=False)
     advertised_host: str = HOST
+    advertised_port: int | None = None
 
 
 def _listener_properties(listeners: Sequence[Listener]) -> dict[str, str]:
@@ -110,7 +112,10 @@ def render_properties(
         "advertised.listeners": ",".join(
             [
                 f"PLAINTEXT://{HOST}:{port}",
-                *(f"{one.name}://{one.advertised_host}:{one.port}" for one in listeners),
+                *(
+                    f"{one.name}://{one.advertised_host}:{one.advertised_port or one.port}"
+                    for one in listeners
+                ),
             ]
         ),
         "listener.security.protocol.map": ",".join(

@@ -278,6 +278,7 @@ async def compare(
         policy=bars.policy,
         grace=bars.grace,
         correction_horizon=bars.correction_horizon,
+        recall_horizon=bars.recall_horizon,
         max_message_bytes=settings.topics.max_message_bytes,
     )
     ticks, count = ticks_topic(settings), settings.topics.partitions
