@@ -4,7 +4,13 @@
 #   make run     broker, worker, simulator and the bars in the terminal
 #   make test    make check, then all tests; ARGS="-k name" chooses
 #   make simulate   simulated histories of crashes and faults, SEEDS=200 of them
+#   make chaos   workers, broker and disks that fail under load; SEED=1 MINUTES=10 WORKERS=3
+#   make killing REPLAY=FILE   a run whose workers are killed every 5 s, against an undisturbed one
 #   make bench   the benchmarks
+#   make scaling the same backlog with 1, 2 and 4 workers
+#   make rebalances   pauses of bars when workers join, leave and die
+#   make restore rows a second from changelog and local store, against Faust's
+#   make soak    an hour at half of the machine; MINUTES=60
 #   make check   lint, format, types, import rules
 #   make lock    writes the locks anew; needs uv
 #   make clean   removes what set-up and the tools made; never data/
@@ -15,6 +21,10 @@ UV ?= uv
 # Of pytest, each with a Kafka of its own: most tests wait for one, so more than there are cores.
 PROCESSES ?= 3
 SEEDS ?= 200
+SEED ?= 1
+MINUTES ?=
+WORKERS ?= 3
+REPLAY ?=
 
 BIN := .venv/bin
 STAMP := .venv/.set-up
@@ -22,7 +32,8 @@ STAMP := .venv/.set-up
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := setup
-.PHONY: setup run test chromium simulate bench check lock clean
+.PHONY: setup run test chromium simulate chaos killing bench scaling rebalances restore soak \
+  check lock clean
 
 setup: $(STAMP)
 
@@ -57,6 +68,24 @@ chromium:
 
 simulate: $(STAMP)
 	SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation -n $(PROCESSES) $(ARGS)
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(or $(MINUTES),10) --workers $(WORKERS) $(ARGS)
+
+killing: $(STAMP)
+	$(BIN)/python -m tests.chaos.killing --replay $(REPLAY) $(ARGS)
+
+scaling: $(STAMP)
+	$(BIN)/python -m tests.bench.scaling $(ARGS)
+
+rebalances: $(STAMP)
+	$(BIN)/python -m tests.bench.rebalances $(ARGS)
+
+restore: $(STAMP)
+	$(BIN)/python -m tests.bench.restore $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.bench.soak --minutes $(or $(MINUTES),60) $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)

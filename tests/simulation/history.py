@@ -1,322 +1,316 @@
-"""One history: a log, workers that come and go, faults; and what must hold at its end.
+"""One history: logs, workers that come and go, faults; and what there is at its end.
 
-The real `PartitionRunner` (batches, contiguity guard, checkpoints, restore) with the real bars
-state runs on a simulated broker (world.py) in virtual time (loop.py); all of it follows from one
-seed. At the end everything that `read_committed` readers see must be, byte for byte and in order,
-what an independent reference (tests/oracle) says of the log.
+`History(Plan(seed)).run()` gives an `Outcome`, which `tests.simulation.judge.faults` compares with
+the reference. All of it follows from the plan.
+
+For planted faults: the engine's own names are looked up when they are used, so a patch on
+`app.streaming.{engine,runner,restore,transaction,side}` (methods of `Engine`, `PartitionRunner`,
+`TransactionalProducer`, `SideChannel`, `catch_up`, ...), on `tables` or on `agents` holds for a
+whole `run()`. What stands in for the outside is put at
+`app.streaming.{transaction,side}.AIOKafkaProducer`, at
+`app.streaming.runner.{PartitionStore,changelog_reader,topic_ids}`, and as `time` of every module of
+`app.streaming`. The group's committed offset, which nothing must believe, is
+`engine.app.consumer.group_offset(tp)`. `planted={"no fencing"}` has the coordinator let every owner
+of a transactional id write.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-from aiokafka.errors import ProducerFenced
+from faust.types import TP
 
 from agents import bars
-from agents.windowed import WindowedStage
-from app.contracts.batch import RecordBatch
-from app.observe.metrics import Metrics
-from app.settings import CheckpointSettings, Settings
-from app.streaming.runner import PartitionRunner, RunnerContext
-from app.streaming.transaction import ProducerOptions
-from tests.simulation.loop import SeededLoop
-from tests.simulation.world import Consumer, Machine, Producer, Store, Weights, World
-from tests.unit.bars_log import random_log
+from app.settings import Settings
+from tests.simulation.clients import Producer, SideProducer, Store, changelog_readers, wall_clock
+from tests.simulation.disasters import Disasters
+from tests.simulation.group import Group
+from tests.simulation.loop import PROCESS, HungError, SeededLoop
+from tests.simulation.plan import Plan, Weights
+from tests.simulation.second_stage import FoldStage
+from tests.simulation.ticks import PARTITIONS, source_log
+from tests.simulation.worker import QuietMetrics, Worker
+from tests.simulation.world import Headers, World
 
-SETTINGS = Settings(
-    agents=("bars",),  # type: ignore[arg-type]
-    bars={"intervals": "1s,10s,1m", "correction_horizon": "30s"},  # type: ignore[arg-type]
-    topics={"partitions": 1, "max_message_bytes": 16_384},  # type: ignore[arg-type]
-)
-STAGE: WindowedStage = bars.make_stage(SETTINGS)
-METRICS = Metrics()
-CHECKPOINT = CheckpointSettings()
 MACHINES = ("one", "two", "three")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is drawn from the seed first; a shorter plan is another history.
-
-    Attributes:
-        seed: of all choices.
-        records: in the log.
-        faults: of workers: crashes, pauses, handovers, lost and stale disks.
-    """
-
-    seed: int
-    records: int = 120
-    faults: int = 6
+#: Short time-outs, so that a history is short.
+CHOSEN: dict[str, Any] = {
+    "agents": ("bars",),
+    "data_dir": Path("simulated"),
+    "broker": {
+        "url": "kafka://simulated:9092",
+        "session_timeout": "2s",
+        "heartbeat_interval": "300ms",
+        "transaction_timeout": "3s",
+    },
+    "bars": {"intervals": "1s,10s,1m", "correction_horizon": "30s"},
+    "topics": {"partitions": PARTITIONS, "max_message_bytes": 16_384},
+}
+SETTINGS_OF = {name: Settings(worker=name, **CHOSEN) for name in MACHINES}
+SETTINGS = SETTINGS_OF["one"]
+STAGE = bars.make_stage(SETTINGS)
+FOLD = FoldStage(STAGE.outputs["bars"], "simulated.")
+STAGES = (STAGE, FOLD)
+SOURCES = [TP(stage.source, number) for stage in STAGES for number in range(PARTITIONS)]
+METRICS = QuietMetrics()
+#: Seconds of session time-out, as in the settings.
+SESSION = 2.0
+#: Virtual seconds in which all must be drained once nothing fails any more.
+PATIENCE = 60.0
+Records = list[tuple[bytes | None, bytes | None, Headers]]
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a history has come to: the log, the outputs, and what happened, for a report."""
+    """What a history has come to.
 
-    log: list[tuple[int, int, bytes | None]]
-    outputs: dict[str, list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]]
+    Attributes:
+        logs: by partition of ticks, (offset, append time in ms, value) of each record.
+        outputs: by topic and partition, what `read_committed` readers see.
+        torn: stores that are not what their changelog says, markers that went back, workers that
+            ended for a reason that no fault explains: one line each.
+        events: what happened, in order.
+        counts: faults and events by kind.
+    """
+
+    logs: dict[int, list[tuple[int, int, bytes | None]]]
+    outputs: dict[TP, Records]
+    torn: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
-
-
-class Worker:
-    """A worker process: a runner, and the loop that feeds it."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.machine = Machine(world, name)
-        self.world = world
-        self.wanted = True
-        context = RunnerContext(
-            connection={"machine": self.machine},
-            request_timeout=1_000,
-            group="group",
-            checkpoint=CHECKPOINT,
-            metrics=METRICS,
-            producer_options=self._producer_options,
-            folder=lambda agent, partition: Path(name) / f"{agent}-{partition}",
-            failed=self._failed,
-        )
-        self.runner = PartitionRunner(STAGE, 0, context)
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def _producer_options(self, agent: str, partition: int) -> ProducerOptions:
-        return ProducerOptions(
-            connection={"machine": self.machine},
-            transactional_id=f"{agent}.{partition}",
-            transaction_timeout=1_000,
-            request_timeout=1_000,
-            max_request_bytes=1_000_000,
-            compression=None,
-        )
-
-    def start(self) -> None:
-        """Own the partition: restore, then read."""
-        self._spawn(self._run())
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _failed(self, runner: PartitionRunner, error: BaseException) -> None:
-        self.world.events.append(f"{self.machine.name}: dropped its state, {error!r}")
-        if self.wanted:
-            self._spawn(self._recover(error))
-
-    async def _recover(self, error: BaseException) -> None:
-        if isinstance(error, ProducerFenced):
-            # As the engine does: the group says who owns the partition after a heartbeat.
-            await asyncio.sleep(1.3)
-        await self._restore()
-
-    async def _restore(self) -> None:
-        while self.wanted and not self.runner.ready:
-            try:
-                await self.runner.restore()
-            except Exception as error:  # noqa: BLE001
-                self.world.events.append(f"{self.machine.name}: not restored, {error!r}")
-                await asyncio.sleep(0.2)
-
-    async def _run(self) -> None:
-        await self._restore()
-        cursor = self.runner.position
-        dice, source = self.world.dice, self.world.topic(STAGE.source)
-        while self.wanted:
-            await self.machine.io()
-            if not self.runner.ready:
-                await asyncio.sleep(0.05)
-                continue
-            # A fetch that was under way before a seek may still come, or one be dropped.
-            stray = dice.random()
-            base = cursor
-            if stray < 0.02:
-                base = max(0, cursor - dice.randint(1, 5))
-            elif stray < 0.04:
-                base = min(len(source.entries), cursor + dice.randint(1, 5))
-            stop = min(len(source.entries), base + dice.choice((1, 2, 5, 40)))
-            if stop <= base:
-                await asyncio.sleep(0.05)
-                continue
-            await self.runner.room()
-            if not self.runner.ready:
-                continue
-            self.runner.backlog = stop < len(source.entries)
-            self.runner.accept(self._batch(base, stop))
-            cursor = self.runner.position
-
-    def _batch(self, base: int, stop: int) -> RecordBatch:
-        entries = self.world.topic(STAGE.source).entries
-        chosen = [(offset, entries[offset]) for offset in range(base, stop) if entries[offset].data]
-        return RecordBatch(
-            STAGE.source,
-            0,
-            base,
-            stop,
-            [entry.value for _, entry in chosen],
-            np.array([offset for offset, _ in chosen], dtype=np.int64),
-            np.array([entry.timestamp * 1_000_000 for _, entry in chosen], dtype=np.int64),
-        )
-
-    async def leave(self) -> None:
-        """Hand the partition over in order."""
-        self.wanted = False
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.runner.suspend(), 5)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.runner.close(), 5)
-
-    def die(self) -> None:
-        """`kill -9`."""
-        self.wanted = False
-        self.machine.dead = True
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 class History:
     """Runs a plan."""
 
-    def __init__(self, plan: Plan, planted: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, plan: Plan, planted: frozenset[str] = frozenset(), *, tracing: bool = False
+    ) -> None:
         self.plan = plan
-        self.dice = random.Random(plan.seed)
-        self.world = World(self.dice, Weights.drawn(self.dice), planted)
-        self.machines: dict[str, Machine] = {}
-        self.zombies: list[Worker] = []
-        self.snapshots: dict[str, dict[Path, dict[bytes, bytes]]] = {}
+        self.world = World(plan.noisy_dice(), plan.weights(), planted)
+        self.world.tracing = tracing
+        self.disasters: Disasters | None = None
 
     def run(self) -> Outcome:
         """Run it to its end.
 
         Raises:
-            HungError: it never ends.
+            HungError: it never ends, or its workers do not drain the logs.
         """
-        loop = SeededLoop(self.dice)
-        with _simulated(loop, self.machines):
-            try:
-                loop.run_until_complete(self._history())
-            finally:
-                tasks = asyncio.all_tasks(loop)
-                for task in tasks:
-                    task.cancel()
-                loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-                loop.close()
-        source = self.world.topic(STAGE.source)
-        return Outcome(
-            [(offset, entry.timestamp, entry.value) for offset, entry in source.committed()],
-            {
-                name: [
-                    (entry.key, entry.value, entry.headers)
-                    for _, entry in self.world.topic(topic).committed()
-                ]
-                for name, topic in STAGE.outputs.items()
-            },
-            self.world.events,
-        )
+        loop = SeededLoop(self.world.dice)
+        try:
+            with simulated(self.world, loop):
+                try:
+                    loop.run_until_complete(self._history())
+                finally:
+                    self._run_out(loop)
+        except HungError as error:
+            events = "\n".join(self.world.events)
+            raise HungError(f"{error}\n{events}") from None
+        return self._outcome()
 
-    def _worker(self, name: str) -> Worker:
-        worker = Worker(self.world, name)
-        self.machines[name] = worker.machine
-        self.world.events.append(f"{name}: takes over")
-        worker.start()
-        return worker
+    def _run_out(self, loop: SeededLoop) -> None:
+        """End what is under way, also of the dead, so that no task is left to the collector."""
+        world = self.world
+        world.over, world.weights, world.away_until = True, Weights(), 0.0
+        for worker in self.disasters.workers if self.disasters else ():
+            worker.dead = worker.paused = False
+            loop.release(worker)
+        for _ in range(5):
+            tasks = asyncio.all_tasks(loop)
+            if not tasks:
+                break
+            for task in tasks:
+                task.cancel()
+            with suppress(HungError):
+                loop.run_until_complete(asyncio.wait(tasks, timeout=20.0))
+        loop.close()
+
+    # --- the story -------------------------------------------------------------------------
 
     async def _history(self) -> None:
-        feed = asyncio.ensure_future(self._feed())
-        owner = self._worker("one")
-        for _ in range(self.plan.faults):
-            await asyncio.sleep(self.dice.expovariate(1 / self.dice.choice((0.02, 0.3, 2.0))))
-            owner = await self._fault(owner)
-        await feed
+        world, plan = self.world, self.plan
+        shape = plan.dice("shape")
+        group = Group(
+            world, SOURCES, SESSION,
+            sticky=shape.random() < 0.6, together=shape.random() < 0.5,
+        )  # fmt: skip
+
+        def worker(name: str) -> Worker:
+            return Worker(name, world, group, SETTINGS_OF[name], STAGES, METRICS)
+
+        disasters = self.disasters = Disasters(world, group, worker, MACHINES)
+        for name in MACHINES[: shape.choice((1, 2, 2, 3))]:
+            disasters.start(name)
+        pace = shape.choice((0.02, 0.1, 0.3))
+        feeds = [asyncio.ensure_future(self._feed(each, pace)) for each in range(PARTITIONS)]
+        for number in plan.fault_numbers():
+            dice = plan.dice(f"fault {number}")
+            await asyncio.sleep(dice.expovariate(1 / dice.choice((0.05, 0.5, 2.0))))
+            disasters.happen(dice)
+        for feed in feeds:
+            await feed
         # From here on nothing fails, so that the history can end.
-        self.world.weights = Weights()
-        while self.world.group != len(self.world.topic(STAGE.source).entries):  # noqa: ASYNC110
-            await asyncio.sleep(1.0)
-        # Zombies have had their time.
-        await asyncio.sleep(30.0)
-        owner.wanted = False
+        world.weights = Weights()
+        disasters.calm()
+        for number in range(PARTITIONS):
+            world.append(TP(STAGE.source, number), b'{"type":"flush"}')
+        began = world.now
+        while not self._drained():
+            if world.now > began + PATIENCE:
+                raise HungError(f"not drained after {PATIENCE:.0f} s: {self._positions()}")
+            await asyncio.sleep(0.5)
+        self._examine()
 
-    async def _feed(self) -> None:
-        log = random_log(self.plan.seed, self.plan.records)
-        for value, append in log:
-            self.world.append(STAGE.source, value, append // 1_000_000)
-            if self.dice.random() < 0.05:
-                self.world.hole(STAGE.source)
-            if self.dice.random() < 0.2:
-                await asyncio.sleep(self.dice.expovariate(1 / 0.1))
+    async def _feed(self, partition: int, pace: float) -> None:
+        world, tp = self.world, TP(STAGE.source, partition)
+        dice = self.plan.dice(f"feed {partition}")
+        for value, append in source_log(self.plan, partition):
+            world.append(tp, value, append)
+            if dice.random() < 0.06:
+                for _ in range(dice.randint(1, 3)):
+                    world.hole(tp, aborted=dice.random() < 0.5)
+            if dice.random() < 0.3:
+                await asyncio.sleep(dice.expovariate(1 / pace))
 
-    async def _fault(self, owner: Worker) -> Worker:
-        name, dice = owner.machine.name, self.dice
-        others = [each for each in MACHINES if each != name and not self._occupied(each)]
-        kind = dice.choice(("crash", "crash", "pause", "handover", "lost disk", "stale disk"))
-        self.world.events.append(f"{name}: {kind}")
-        if kind == "pause" and others:
-            owner.machine.pause()
-            self.zombies.append(owner)
-            following = self._worker(dice.choice(others))
-            self._wake_later(owner)
-            return following
-        if kind == "handover":
-            self.snapshots[name] = _copied(self.world.disks.get(name, {}))
-            await owner.leave()
-            return self._worker(dice.choice([name, *others]))
-        owner.die()
-        if kind == "lost disk":
-            self.world.disks.pop(name, None)
-        elif kind == "stale disk" and name in self.snapshots:
-            self.world.disks[name] = _copied(self.snapshots[name])
-        return self._worker(dice.choice([name, *others]))
+    def _runners(self) -> Iterator[tuple[TP, Worker, Any]]:
+        assert self.disasters is not None
+        for worker in self.disasters.running():
+            for tp, runner in worker.engine.runners.items():
+                yield tp, worker, runner
 
-    def _wake_later(self, zombie: Worker) -> None:
-        """It runs on after the takeover, until the group tells it that the partition is gone."""
-        loop = asyncio.get_running_loop()
-        wakes = self.dice.expovariate(1.0)
+    def _drained(self) -> bool:
+        """Every source is owned by one worker, which is at its end and has published all."""
+        done = {}
+        for tp, worker, runner in self._runners():
+            if tp in done or worker.app.rebalancing:
+                return False
+            log = self.world.log(tp)
+            done[tp] = (
+                runner.ready
+                and runner.position == log.stable == len(log.entries)
+                and runner._dirty_since is None
+                and not runner._busy.locked()
+            )
+        return len(done) == len(SOURCES) and all(done.values())
 
-        def forget() -> None:
-            zombie.wanted = False
+    def _positions(self) -> list[str]:
+        return [
+            f"{worker.name} {tp.topic} {tp.partition}: {'ready' if runner.ready else 'not ready'} "
+            f"at {runner.position} of {len(self.world.log(tp).entries)}"
+            for tp, worker, runner in self._runners()
+        ]
 
-        loop.call_later(wakes, zombie.machine.resume)
-        loop.call_later(wakes + self.dice.expovariate(1.0), forget)
+    # --- the end ---------------------------------------------------------------------------
 
-    def _occupied(self, name: str) -> bool:
-        return any(zombie.machine.name == name for zombie in self.zombies)
+    def _examine(self) -> None:
+        """What must hold besides the outputs; run while the workers still have their stores."""
+        self.torn: list[str] = []
+        for tp, worker, runner in self._runners():
+            changelog = self.world.log(TP(runner.stage.changelog, tp.partition))
+            rows: dict[bytes, bytes] = {}
+            for _, entry in changelog.committed():
+                assert entry.key is not None
+                if entry.value is None:
+                    rows.pop(entry.key, None)
+                else:
+                    rows[entry.key] = entry.value
+            there = runner.store.content()
+            if there != rows:
+                keys = sorted(key for key in {*rows, *there} if rows.get(key) != there.get(key))
+                self.torn.append(f"{worker.name}: the store of {tp} differs in {keys[:5]}")
+        assert self.disasters is not None
+        self.torn += self.disasters.unexplained
 
-
-def _copied(disk: Mapping[Path, dict[bytes, bytes]]) -> dict[Path, dict[bytes, bytes]]:
-    return {folder: dict(rows) for folder, rows in disk.items()}
+    def _outcome(self) -> Outcome:
+        world = self.world
+        source = STAGE.source
+        topics = [*STAGE.outputs.values(), *FOLD.outputs.values()]
+        return Outcome(
+            {
+                number: [
+                    (offset, entry.timestamp, entry.value)
+                    for offset, entry in world.log(TP(source, number)).committed()
+                ]
+                for number in range(PARTITIONS)
+            },
+            {
+                TP(topic, number): [
+                    (entry.key, entry.value, entry.headers)
+                    for _, entry in world.log(TP(topic, number)).committed()
+                ]
+                for topic in topics
+                for number in range(PARTITIONS)
+            },
+            self.torn,
+            world.events,
+            world.counts,
+        )
 
 
 @contextmanager
-def _simulated(loop: SeededLoop, machines: Mapping[str, Machine]) -> Iterator[None]:
+def patched_clocks(clock: object) -> Iterator[None]:
+    """Give another `time` to every module of the engine that reads one."""
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("app.streaming.") and getattr(module, "time", None) is time:
+                stack.enter_context(patch.object(module, "time", clock))
+        yield
+
+
+@contextmanager
+def simulated(world: World, loop: SeededLoop) -> Iterator[None]:
     """Put the simulated parts where the engine looks for the real ones."""
+    dice = random.Random(world.dice.random())
+
+    def monotonic() -> float:
+        process = PROCESS.get()
+        return loop.time() + (0.0 if process is None else process.monotonic_offset)
+
+    def cpu() -> float:
+        # So freezing a checkpoint seems to cost up to 10 ms.
+        return loop.time() + dice.random() * 0.01
+
     clock = SimpleNamespace(
-        monotonic=loop.time, perf_counter=loop.time, thread_time=loop.time, time=loop.time
+        monotonic=monotonic,
+        perf_counter=loop.time,
+        thread_time=cpu,
+        time=lambda: wall_clock(PROCESS.get()),
     )
 
-    def producer(*, machine: Machine, transactional_id: str, **options: Any) -> Producer:
-        return Producer(machine, transactional_id)
+    def producer(**options: Any) -> Any:
+        transactional_id = options.get("transactional_id")
+        if transactional_id is None:
+            return SideProducer(world)
+        return Producer(world, transactional_id, options["transaction_timeout_ms"] / 1000)
 
     def store(folder: Path) -> Store:
-        return Store(machines[folder.parts[0]], folder)
-
-    @asynccontextmanager
-    async def reader(connection: Mapping[str, Any], milliseconds: int) -> AsyncIterator[Consumer]:
-        yield Consumer(connection["machine"])
+        return Store(world, folder)
 
     async def topic_ids(client: Any, topics: list[str]) -> dict[str, str]:
-        return {topic: f"id of {topic}" for topic in topics}
+        ids = {topic: f"id of {topic}" for topic in topics}
+        return await world.request("topic ids", lambda: ids)
 
     with (
         patch("app.streaming.transaction.AIOKafkaProducer", producer),
+        patch("app.streaming.side.AIOKafkaProducer", producer),
         patch("app.streaming.runner.PartitionStore", store),
-        patch("app.streaming.runner.changelog_reader", reader),
+        patch("app.streaming.runner.changelog_reader", changelog_readers(world)),
         patch("app.streaming.runner.topic_ids", topic_ids),
-        patch("app.streaming.runner.time", clock),
-        patch("app.streaming.restore.time", clock),
+        patched_clocks(clock),
+        # Five times as seldom as in life: nothing depends on how often they look.
+        patch("app.streaming.side.CLOCK_SECONDS", 0.25),
+        patch("app.streaming.side.FORMING_SECONDS", 1.0),
     ):
         yield

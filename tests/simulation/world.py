@@ -1,356 +1,350 @@
-"""A simulated Kafka for one partition: log, changelog, outputs, transactions; and its faults.
+"""A simulated Kafka: logs, transactions and their coordinator, and a network that fails.
 
 What the broker promises, and no more: a new producer with a transactional id fences the last one
-and aborts its open transaction; of a transaction all or nothing is committed; `read_committed`
-readers see committed records below the first open transaction. Answers may be late or lost.
-
-The engine's own code runs on it: `Producer` and `Consumer` stand in for aiokafka's classes, `Store`
-for RocksDB (rows in a write batch are there together or not at all).
+and aborts its open transaction; of a transaction all or nothing is committed, but each partition,
+and the group's offset, learns of it at a moment of its own; a transaction that stays open too long
+is aborted and its producer fenced; `read_committed` readers see committed records below the first
+open transaction. Requests and answers may be late or lost, and the broker away for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError, ProducerFenced
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, ProducerFenced
+from faust.types import TP
 
-from app.streaming.store import Position
+from tests.simulation.loop import PROCESS, Freezable
+from tests.simulation.plan import Weights
 
 Headers = list[tuple[str, bytes]]
+Answer = TypeVar("Answer")
+#: Virtual seconds until a client gives up on a request.
+REQUEST_SECONDS = 1.0
+#: Between two tries while a transaction is ending, and at most so many of them.
+BUSY_SECONDS = 0.02
+MOST_TRIES = 200
 
 
-@dataclass(slots=True)
+class BusyError(Exception):
+    """A transaction is still ending; clients ask again, as for CONCURRENT_TRANSACTIONS."""
+
+
+@dataclass(slots=True, eq=False)
 class Entry:
-    """A record, or the marker that ends a transaction (no key, value nor `data`)."""
+    """A record, or what takes an offset without being one (`data` is false).
+
+    `visible` is None while its transaction is open; `timestamp` is in ms.
+    """
 
     key: bytes | None
     value: bytes | None
     headers: Headers
     data: bool
-    owner: tuple[str, int] | None
-    timestamp: int = 0
-    committed: bool = False
-    decided: bool = False
+    timestamp: int
+    visible: bool | None = True
 
 
-@dataclass(slots=True)
-class Topic:
+@dataclass(slots=True, eq=False)
+class Transaction:
+    """Of one producer: what it has written where, and offsets for the group."""
+
+    producer: str
+    epoch: int
+    entries: dict[TP, list[Entry]] = field(default_factory=dict)
+    offsets: dict[TP, int] = field(default_factory=dict)
+    ending: bool = False
+    #: Partitions, and the group, that have not learnt of its end.
+    unaware: int = 0
+
+
+class Log:
     """One partition of a topic."""
 
-    entries: list[Entry] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        #: First offsets of transactions that are not decided here.
+        self.open: dict[Transaction, int] = {}
+        self._last: tuple[int, float] = (0, 0.0)
 
     @property
     def stable(self) -> int:
         """The last stable offset: nothing before it is open."""
-        for offset, entry in enumerate(self.entries):
-            if not entry.decided:
-                return offset
-        return len(self.entries)
+        return min(self.open.values()) if self.open else len(self.entries)
 
-    def committed(self) -> list[tuple[int, Entry]]:
-        """What a `read_committed` reader sees."""
-        end = self.stable
+    def add(self, entry: Entry, now: float, not_before: int = 0) -> None:
+        """Append at a virtual time; the append time never goes back."""
+        last, at = self._last
+        entry.timestamp = max(not_before, last + int((now - at) * 1000))
+        self._last = (entry.timestamp, now)
+        self.entries.append(entry)
+
+    def read(self, begin: int, end: int) -> list[tuple[int, Entry]]:
+        """What a `read_committed` reader gets of these offsets; `end` is at most `stable`."""
         return [
-            (offset, entry)
-            for offset, entry in enumerate(self.entries[:end])
-            if entry.data and entry.committed
+            (begin + place, entry)
+            for place, entry in enumerate(self.entries[begin:end])
+            if entry.data and entry.visible
         ]
 
-
-@dataclass(slots=True)
-class Weights:
-    """How likely each fault is, drawn for each history: some show only beside frequent others."""
-
-    fail_send: float = 0.0
-    lose_answer: float = 0.0
-    delay: float = 0.002
-
-    @classmethod
-    def drawn(cls, dice: random.Random) -> Weights:
-        """Zero, rare or frequent."""
-
-        def weight() -> float:
-            return dice.choice((0.0, 0.0, 0.01, 0.1))
-
-        return cls(weight(), weight(), dice.choice((0.0005, 0.01, 0.2)))
+    def committed(self) -> list[tuple[int, Entry]]:
+        """All that a `read_committed` reader gets."""
+        return self.read(0, self.stable)
 
 
 class World:
-    """The broker, and the machines that workers run on."""
+    """The broker, its network, and the machines' disks."""
 
     def __init__(self, dice: random.Random, weights: Weights, planted: frozenset[str]) -> None:
         self.dice = dice
         self.weights = weights
-        #: Faults of the engine that a mutation test has planted here.
+        #: Faults that a mutation test has planted here ("no fencing").
         self.planted = planted
-        self.topics: dict[str, Topic] = {}
+        self.logs: dict[TP, Log] = {}
         self.epochs: dict[str, int] = {}
-        self.group: int | None = None
-        self.disks: dict[str, dict[Path, dict[bytes, bytes]]] = {}
+        self.transactions: dict[str, Transaction] = {}
+        #: Committed offsets of the one group.
+        self.offsets: dict[TP, int] = {}
+        #: By machine and folder: each write as its rows, in order.
+        self.disks: dict[str, dict[str, list[dict[bytes, Any]]]] = {}
+        self.away_until = 0.0
         self.events: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.tracing = False
+        #: At the end: everything may run out, nothing is asked any more.
+        self.over = False
+        #: Callbacks of the broker's own belong to no process.
+        self.context = Context()
 
-    def topic(self, name: str) -> Topic:
-        """The topic's partition, made when first asked for."""
-        return self.topics.setdefault(name, Topic())
-
-    def append(self, name: str, value: bytes | None, timestamp: int) -> None:
-        """A record of another program, committed at once."""
-        entry = Entry(None, value, [], data=True, owner=None, timestamp=timestamp)
-        entry.committed = entry.decided = True
-        self.topic(name).entries.append(entry)
-
-    def hole(self, name: str) -> None:
-        """An offset without a record, as a transaction's marker leaves it."""
-        entry = Entry(None, None, [], data=False, owner=None)
-        entry.decided = True
-        self.topic(name).entries.append(entry)
-
-    def end(self, owner: tuple[str, int], *, commit: bool) -> None:
-        """Decide a transaction, with a marker in each partition that it wrote to."""
-        for topic in self.topics.values():
-            mine = [each for each in topic.entries if each.owner == owner and not each.decided]
-            for entry in mine:
-                entry.committed, entry.decided = commit, True
-            if mine:
-                marker = Entry(None, None, [], data=False, owner=None)
-                marker.decided = True
-                topic.entries.append(marker)
-
-
-class Machine:
-    """Where one worker process runs; it may stop for a while, or for ever."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.world = world
-        self.name = name
-        self.dead = False
-        self._running = asyncio.Event()
-        self._running.set()
-
-    def pause(self) -> None:
-        """Nothing of it goes on, until `resume`."""
-        self._running.clear()
-
-    def resume(self) -> None:
-        """It goes on where it was, and does not know that it was away."""
-        self._running.set()
-
-    async def io(self) -> None:
-        """A request on its way: late, failed, or never answered because the process is gone."""
-        world = self.world
-        await asyncio.sleep(world.dice.expovariate(1 / world.weights.delay))
-        await self._running.wait()
-        if self.dead:
-            await asyncio.Event().wait()
-
-
-class Batch:
-    """aiokafka's batch builder."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[bytes | None, bytes | None, Headers]] = []
-
-    def append(self, *, timestamp: None, key: Any, value: Any, headers: Headers) -> object | None:
-        """Add a record; None where the batch is full, which it is soon here."""
-        if len(self.records) >= 7:
-            return None
-        self.records.append((key, value, headers))
-        return self
-
-    def close(self) -> None:
-        """Nothing is added any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The answer to a batch."""
-
-    offset: int
-
-
-class Producer:
-    """`AIOKafkaProducer`, as far as the engine uses it."""
-
-    client: Any = None
-
-    def __init__(self, machine: Machine, transactional_id: str) -> None:
-        self._machine, self._world = machine, machine.world
-        self._id = transactional_id
-        self._epoch = -1
-        self._offset: int | None = None
-        self._last: dict[str, asyncio.Future[Sent]] = {}
+    # --- report ----------------------------------------------------------------------------
 
     @property
-    def _owner(self) -> tuple[str, int]:
-        return self._id, self._epoch
+    def now(self) -> float:
+        """Virtual seconds."""
+        return asyncio.get_running_loop().time()
 
-    async def start(self) -> None:
-        """Become the only owner of the transactional id."""
-        await self._machine.io()
-        world = self._world
-        if "no fencing" in world.planted and self._epoch < 0:
-            self._epoch = world.epochs.setdefault(self._id, 0)
-            return
-        world.end((self._id, world.epochs.get(self._id, -1)), commit=False)
-        self._epoch = world.epochs[self._id] = world.epochs.get(self._id, -1) + 1
+    def tell(self, text: str) -> None:
+        """An event of the history, for its report."""
+        process = PROCESS.get()
+        who = "" if process is None else f"{process.name}: "
+        self.events.append(f"{self.now:9.3f}  {who}{text}")
 
-    def _check(self) -> None:
-        if self._world.epochs.get(self._id) != self._epoch:
+    def trace(self, text: str) -> None:
+        """What happens all the time, told only where it is asked for."""
+        if self.tracing:
+            self.tell(text)
+
+    def happens(self, fault: str) -> bool:
+        """Draw whether a fault of the weights happens now, and count it."""
+        weight: float = getattr(self.weights, fault)
+        if not weight or self.dice.random() >= weight:
+            return False
+        self.counts[fault.replace("_", " ")] += 1
+        return True
+
+    # --- network ---------------------------------------------------------------------------
+
+    def later(self, seconds: float, action: Callable[[], object]) -> None:
+        """The broker does something after a while, whatever becomes of who asked for it."""
+        asyncio.get_running_loop().call_later(seconds, action, context=self.context)
+
+    def _way(self) -> float:
+        way = self.dice.expovariate(1 / self.weights.delay)
+        if self.weights.slow and self.happens("slow"):
+            way = min(REQUEST_SECONDS * 3, way * self.dice.randint(10, 100))
+        return way
+
+    async def request(self, name: str, action: Callable[[], Answer]) -> Answer:
+        """Have the broker do something; what is on its way arrives even where the asker dies.
+
+        Raises:
+            aiokafka.errors.KafkaError: it was lost, or its answer, or the broker is away; or what
+                the action raises.
+        """
+        process = PROCESS.get()
+        if process is not None and process.step():
+            await asyncio.sleep(0)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def tell(result: Any, error: BaseException | None) -> None:
+            if not answer.done():
+                if error is None:
+                    answer.set_result(result)
+                else:
+                    answer.set_exception(error)
+
+        def arrive(tries: int = 0) -> None:
+            if self.away_until > self.now:
+                error = KafkaConnectionError("simulated: the broker is away")
+                self.later(self.dice.uniform(0.01, 0.3), lambda: tell(None, error))
+                return
+            try:
+                result = action()
+            except BusyError:
+                if tries < MOST_TRIES:
+                    self.later(BUSY_SECONDS, lambda: arrive(tries + 1))
+                else:
+                    tell(None, KafkaTimeoutError("simulated: the transaction does not end"))
+                return
+            except Exception as raised:  # noqa: BLE001
+                refused = raised
+                self.later(self._way(), lambda: tell(None, refused))
+                return
+            if process is not None:
+                process.step()
+            if self.happens("lose_answer"):
+                lost = KafkaConnectionError(f"simulated: the answer to {name} was lost")
+                self.later(REQUEST_SECONDS, lambda: tell(None, lost))
+            else:
+                self.later(self._way(), lambda: tell(result, None))
+
+        self.trace(f"asks for {name}")
+        if self.happens("lose_request"):
+            lost = KafkaTimeoutError(f"simulated: {name} was lost")
+            self.later(REQUEST_SECONDS, lambda: tell(None, lost))
+        else:
+            self.later(self._way(), arrive)
+        return await answer
+
+    # --- logs ------------------------------------------------------------------------------
+
+    def log(self, tp: TP) -> Log:
+        """A partition, made when first asked for."""
+        log = self.logs.get(tp)
+        if log is None:
+            log = self.logs[tp] = Log()
+        return log
+
+    def append(self, tp: TP, value: bytes | None, not_before: int = 0) -> int:
+        """A record of another program, or outside a transaction; its offset."""
+        log = self.log(tp)
+        log.add(Entry(None, value, [], data=True, timestamp=0), self.now, not_before)
+        return len(log.entries) - 1
+
+    def hole(self, tp: TP, *, aborted: bool) -> None:
+        """An offset that readers do not see: another program's marker or aborted record."""
+        entry = Entry(None, b'{"aborted":1}', [], data=aborted, timestamp=0, visible=False)
+        log = self.log(tp)
+        log.add(entry, self.now)
+
+    # --- transactions ----------------------------------------------------------------------
+
+    def fence(self, producer: str) -> int:
+        """A new owner of a transactional id; its epoch."""
+        if "no fencing" in self.planted:
+            return self.epochs.setdefault(producer, 0)
+        transaction = self.transactions.get(producer)
+        if transaction is not None:
+            if not transaction.ending:
+                # As the coordinator: the old epoch writes nothing from now on, not even after the
+                # abort, when its last batch would begin a transaction of its own.
+                self.epochs[producer] += 1
+                self.end(transaction, commit=False)
+            raise BusyError
+        self.epochs[producer] = self.epochs.get(producer, -1) + 1
+        return self.epochs[producer]
+
+    def check(self, producer: str, epoch: int) -> None:
+        """Refuse a producer that was fenced."""
+        if self.epochs.get(producer) != epoch:
             raise ProducerFenced
 
-    async def begin_transaction(self) -> None:
-        """Local, as in Kafka."""
-        self._offset = None
-        self._last = {}
+    def transaction(self, producer: str, epoch: int, timeout: float) -> Transaction:
+        """The open transaction of a producer, begun by its first request."""
+        self.check(producer, epoch)
+        transaction = self.transactions.get(producer)
+        if transaction is not None and transaction.ending:
+            raise BusyError
+        if transaction is None:
+            transaction = self.transactions[producer] = Transaction(producer, epoch)
+            mine = transaction
 
-    def create_batch(self) -> Batch:
-        """An empty batch."""
-        return Batch()
+            def give_up() -> None:
+                if self.transactions.get(producer) is mine and not mine.ending:
+                    self.counts["transaction timed out"] += 1
+                    self.tell(f"the transaction of {producer} has timed out")
+                    self.epochs[producer] += 1
+                    self.end(mine, commit=False)
 
-    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> Any:
-        """Hand a batch over; its answer comes later, batches of a topic stay in their order."""
-        work = self._append(batch, topic, self._last.get(topic))
-        self._last[topic] = asyncio.ensure_future(work)
-        return self._last[topic]
-
-    async def _append(self, batch: Batch, topic: str, before: asyncio.Future[Sent] | None) -> Sent:
-        if before is not None:
-            await asyncio.wait([before])
-            if before.exception() is not None:
-                raise KafkaConnectionError("simulated: a batch before it failed")
-        await self._machine.io()
-        self._check()
-        world = self._world
-        if world.dice.random() < world.weights.fail_send:
-            raise KafkaConnectionError("simulated: a send failed")
-        entries = world.topic(topic).entries
-        offset = len(entries)
-        for key, value, headers in batch.records:
-            entries.append(Entry(key, value, headers, data=True, owner=self._owner))
-        if world.dice.random() < world.weights.lose_answer:
-            raise KafkaConnectionError("simulated: the answer to a send was lost")
-        return Sent(offset)
-
-    async def send_offsets_to_transaction(self, offsets: dict[Any, int], group: str) -> None:
-        """The group's offset is part of the transaction."""
-        await self._machine.io()
-        self._check()
-        (self._offset,) = offsets.values()
-
-    async def commit_transaction(self) -> None:
-        """All or nothing; the answer may be lost either way."""
-        await self._machine.io()
-        self._check()
-        world = self._world
-        if world.dice.random() < world.weights.fail_send:
-            raise KafkaConnectionError("simulated: the commit did not arrive")
-        world.end(self._owner, commit=True)
-        world.group = self._offset
-        await self._machine.io()
-        if world.dice.random() < world.weights.lose_answer:
-            raise KafkaConnectionError("simulated: the answer to the commit was lost")
-
-    async def stop(self) -> None:
-        """Close; an open transaction stays open until it is fenced."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A record as aiokafka gives it."""
-
-    key: bytes | None
-    value: bytes | None
-
-
-class Consumer:
-    """`AIOKafkaConsumer` of committed records, as far as a restore uses it."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine, self._world = machine, machine.world
-        self._position = 0
-
-    async def beginning_offsets(self, partitions: Iterable[Any]) -> dict[Any, int]:
-        """Nothing was deleted."""
-        await self._machine.io()
-        return dict.fromkeys(partitions, 0)
-
-    async def end_offsets(self, partitions: Iterable[Any]) -> dict[Any, int]:
-        """The last stable offsets."""
-        await self._machine.io()
-        return {tp: self._world.topic(tp.topic).stable for tp in partitions}
-
-    def assign(self, partitions: list[Any]) -> None:
-        """One partition."""
-
-    def seek(self, partition: Any, offset: int) -> None:
-        """Where to go on."""
-        self._position = offset
-
-    async def getmany(self, partition: TopicPartition, *, timeout_ms: int) -> dict[Any, Any]:
-        """Some records, not all at once."""
-        await self._machine.io()
-        topic = self._world.topic(partition.topic)
-        stop = min(topic.stable, self._position + self._world.dice.randint(1, 40))
-        found = [
-            Fetched(entry.key, entry.value)
-            for offset, entry in topic.committed()
-            if self._position <= offset < stop
-        ]
-        self._position = stop
-        return {partition: found}
-
-    async def position(self, partition: Any) -> int:
-        """Also over markers and aborted records."""
-        return self._position
-
-
-class Store:
-    """RocksDB on a machine's disk: what was written is there after a crash."""
-
-    def __init__(self, machine: Machine, folder: Path) -> None:
-        self.folder = folder
-        self._machine = machine
-        self._disk = machine.world.disks.setdefault(machine.name, {})
-        self._rows = self._disk.setdefault(folder, {})
-
-    @property
-    def position(self) -> Position | None:
-        """How far it is."""
-        found: Any = self._rows.get(b"\0position")
-        return found
-
-    def get(self, key: bytes) -> bytes | None:
-        """One row."""
-        return self._rows.get(key)
-
-    def rows(self, prefixes: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
-        """The rows with these prefixes, in key order."""
-        chosen = tuple(prefixes)
-        return [(key, self._rows[key]) for key in sorted(self._rows) if key.startswith(chosen)]
+            self.later(timeout, give_up)
+        return transaction
 
     def write(
-        self, rows: Iterable[tuple[bytes, bytes | None]], following: int, changelog_id: str
-    ) -> None:
-        """Rows and position together."""
-        if self._machine.dead:
-            return
-        for key, value in rows:
-            if value is None:
-                self._rows.pop(key, None)
+        self, transaction: Transaction, tp: TP, records: list[tuple[Any, Any, Headers]]
+    ) -> int:
+        """Append records that become visible with the transaction; the first offset."""
+        log = self.log(tp)
+        log.open.setdefault(transaction, len(log.entries))
+        entries = [
+            Entry(key, value, headers, data=True, timestamp=0, visible=None)
+            for key, value, headers in records
+        ]
+        for entry in entries:
+            log.add(entry, self.now)
+        transaction.entries.setdefault(tp, []).extend(entries)
+        return len(log.entries) - len(entries)
+
+    def end(self, transaction: Transaction, *, commit: bool) -> None:
+        """Decide a transaction; each partition and the group learn of it at its own moment."""
+        transaction.ending = True
+        if not commit:
+            self.counts["aborted"] += 1
+
+        def learn(tp: TP | None) -> None:
+            if tp is None:
+                if commit:
+                    self.offsets.update(transaction.offsets)
             else:
-                self._rows[key] = value
-        position: Any = Position(following, changelog_id, 0.0)
-        self._rows[b"\0position"] = position
+                log = self.log(tp)
+                for entry in transaction.entries[tp]:
+                    entry.visible = commit
+                del log.open[transaction]
+                log.add(Entry(None, None, [], data=False, timestamp=0, visible=False), self.now)
+            transaction.unaware -= 1
+            if not transaction.unaware:
+                del self.transactions[transaction.producer]
 
-    def clear(self) -> None:
-        """Empty it."""
-        self._rows.clear()
+        waiting: list[TP | None] = [*transaction.entries, None]
+        transaction.unaware = len(waiting)
+        for tp in waiting:
+            seconds = self.dice.expovariate(1 / 0.001)
+            if self.happens("late_marker"):
+                seconds = self.dice.uniform(0.05, 1.0)
+            self.later(seconds, lambda tp=tp: learn(tp))  # type: ignore[misc]
 
-    def close(self) -> None:
-        """Nothing is open."""
+
+class Process(Freezable):
+    """One run of a worker process on a machine; it may be paused or killed between any two steps.
+
+    `step` counts down to a pause or a kill that was planned for the n-th step from its order on:
+    steps are requests sent, requests answered, and writes of RocksDB.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        #: Folders of stores that it has open.
+        self.locks: set[str] = set()
+        #: Seconds that its wall clock and its monotonic clock are off.
+        self.wall_offset = 0.0
+        self.monotonic_offset = 0.0
+        self._fuse: tuple[int, Callable[[], None]] | None = None
+
+    def arm(self, steps: int, action: Callable[[], None]) -> None:
+        """Do something at one of the next steps."""
+        self._fuse = (steps, action)
+
+    def step(self) -> bool:
+        """A step is made; whether the process has stopped at it."""
+        if self._fuse is not None:
+            steps, action = self._fuse
+            self._fuse = None if steps <= 0 else (steps - 1, action)
+            if steps <= 0:
+                action()
+        return self.dead or self.paused

@@ -1,0 +1,317 @@
+"""A worker process: the real engine in an application that does what Faust does around it.
+
+As Faust: a rebalance stops the flow of batches, empties the agents' queues (but not what is just
+on its way into one), and calls `on_revoked`; the group is joined again; `on_assigned` is called by
+a task of its own, so the next rebalance may begin before it ends; then the consumer seeks to where
+the states end and the flow goes on, of those partitions that the engine lets flow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import copy_context
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from app.contracts.batch import RecordBatch
+from app.observe.health import HealthState
+from app.observe.metrics import Metrics
+from app.settings import Settings
+from app.streaming.engine import Engine
+from app.streaming.protocols import Stage
+from tests.simulation.group import Group, Member
+from tests.simulation.loop import PROCESS
+from tests.simulation.world import Entry, Process, World
+
+#: Batches that wait for an agent.
+QUEUED = 4
+#: Seconds that the broker waits for something to send.
+FETCH_WAIT = 0.15
+_MILLISECOND = 1_000_000
+_SECOND = 1_000_000_000
+
+
+class QuietMetrics(Metrics):
+    """The real ones, shared by all workers of all histories; they are never scraped."""
+
+    def watch(self, *arguments: Any) -> None:
+        """Nothing: of one engine only, otherwise."""
+
+    async def watch_event_loop(self, seconds: float = 0.0) -> None:
+        """Nothing: there is no real loop to watch."""
+
+
+class Consumer:
+    """Faust's consumer, with our additions (app/streaming/transport.py)."""
+
+    def __init__(self, world: World, flows: Callable[[TP], bool]) -> None:
+        self._world = world
+        self._flows = flows
+        self.assignment: set[TP] = set()
+        self.paused: set[TP] = set()
+        self.positions: dict[TP, int] = {}
+        self.ends: dict[TP, int] = {}
+        #: How often a partition was sought: a fetch from before it is dropped.
+        self.seeks: dict[TP, int] = {}
+        self.flow = asyncio.Event()
+
+    def known_ends(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """Log ends as of the last fetches."""
+        return {tp: self.ends[tp] for tp in partitions if tp in self.ends}
+
+    async def seek_sources(self, positions: Mapping[TP, int]) -> None:
+        """Seek those that are assigned still, in the consumer's thread."""
+        if positions:
+            await asyncio.sleep(self._world.dice.expovariate(1 / 0.001))
+            for tp, position in positions.items():
+                if tp in self.assignment:
+                    self._world.trace(f"seeks {tp.topic} {tp.partition} to {position}")
+                    self.positions[tp] = position
+                    self.seeks[tp] = self.seeks.get(tp, 0) + 1
+
+    async def leave_group(self) -> None:
+        """The worker leaves by itself, see `Worker.leave`."""
+
+    def pause_partitions(self, partitions: Iterable[TP]) -> None:
+        """Fetch them no more; what was fetched may still come."""
+        self.paused.update(partitions)
+
+    def resume_partitions(self, partitions: Iterable[TP]) -> None:
+        """Fetch those of them that flow."""
+        flows = self._flows
+        self.paused.difference_update([tp for tp in partitions if flows(tp)])
+
+    def group_offset(self, tp: TP) -> int:
+        """The group's committed offset, as a restarted consumer would believe it."""
+        return self._world.offsets.get(tp, 0)
+
+    def assign(self, assigned: set[TP]) -> None:
+        """A new assignment: read from the group's offsets, until there is a seek."""
+        self.assignment, self.paused = set(assigned), set(assigned)
+        self.ends = {}
+        for tp in assigned:
+            self.positions[tp] = self.group_offset(tp)
+            self.seeks[tp] = self.seeks.get(tp, 0) + 1
+
+
+class App:
+    """What the engine needs of the Faust application."""
+
+    def __init__(self, worker: Worker, world: World) -> None:
+        self.consumer = Consumer(world, lambda tp: worker.engine.rebalances.flows(tp))
+        self.rebalancing = False
+        self.web = SimpleNamespace(web_app=SimpleNamespace(middlewares=[]))
+        self._worker = worker
+
+    async def crash(self, error: BaseException) -> None:
+        """End the worker, which its supervisor starts again."""
+        self._worker.crashed(error)
+
+
+class Worker(Process):
+    """A worker process."""
+
+    def __init__(
+        self, name: str, world: World, group: Group, settings: Settings, stages: Sequence[Stage],
+        metrics: Metrics,
+    ) -> None:  # fmt: skip
+        super().__init__(name)
+        self.world = world
+        self.group = group
+        self.engine = Engine(settings, stages, HealthState(), metrics)
+        # The watchdog is a thread and looks at real loops: it is taken to run already.
+        watchdog: Any = SimpleNamespace(started=True, stop=lambda: None)
+        self.engine.watchdog = watchdog
+        self.app = App(self, world)
+        self.engine.attach(cast(Any, self.app))
+        #: Why it ended by itself, if it did.
+        self.fatal: BaseException | None = None
+        self.leaving = False
+        self._heartbeat = settings.broker.heartbeat_interval / _SECOND
+        self._queues: dict[str, asyncio.Queue[RecordBatch]] = {
+            stage.source: asyncio.Queue(QUEUED) for stage in stages
+        }
+        self._recover = asyncio.Event()
+        self._generation = 0
+        self._revoking = False
+        self._assigned: set[TP] = set()
+        self._member: Member | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin; everything that it does from now on belongs to this process."""
+        works = [self._belong(), self._restore(), self._fetch(), *map(self._agent, self._queues)]
+        for work in works:
+            self._spawn(work)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        context = copy_context()
+        context.run(PROCESS.set, self)
+        loop: Any = asyncio.get_running_loop()
+        task = loop.create_task(work, context=context)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None and not self.world.over:
+            # In Faust this ends the worker, too.
+            self.crashed(cast(BaseException, task.exception()))
+
+    def crashed(self, error: BaseException) -> None:
+        """End because of an error."""
+        if self.fatal is None and not self.leaving:
+            self.fatal = error
+            self.world.counts["ended by itself"] += 1
+            self.world.tell(f"ends by itself: {error!r}")
+            self._spawn(self.leave())
+
+    async def leave(self) -> None:
+        """Stop in order: `on_stop` of the table manager, then the consumer's."""
+        if self.leaving:
+            return
+        self.leaving = True
+        self.app.consumer.flow.clear()
+        try:
+            await self.engine.stop()
+            with suppress(KafkaError):
+                if self._member is not None:
+                    await self.group.leave(self._member)
+        finally:
+            self.world.tell("has left")
+            self.dead = True
+
+    def leave_soon(self) -> None:
+        """SIGTERM."""
+        self._spawn(self.leave())
+
+    # --- the group -------------------------------------------------------------------------
+
+    async def _belong(self) -> None:
+        while not self.leaving:
+            member = self._member = Member(self.name, self.world.now)
+            try:
+                while not self.leaving:
+                    await self._revoke()
+                    generation, assigned = await self.group.join(member)
+                    self._assign(generation, assigned)
+                    while True:
+                        await asyncio.sleep(self._heartbeat)
+                        with suppress(KafkaError):
+                            if not await self.group.heartbeat(member, generation):
+                                break
+                    if member not in self.group.members:
+                        # It was thrown out, and is somebody else from now on.
+                        break
+            except KafkaError as error:
+                self.world.trace(f"cannot join: {error!r}")
+                await asyncio.sleep(0.1)
+
+    async def _revoke(self) -> None:
+        if self.leaving:
+            return
+        self.app.rebalancing = self._revoking = True
+        self.app.consumer.flow.clear()
+        for queue in self._queues.values():
+            while not queue.empty():
+                queue.get_nowait()
+        await self.engine.on_revoked()
+
+    def _assign(self, generation: int, assigned: set[TP]) -> None:
+        self._generation, self._assigned, self._revoking = generation, assigned, False
+        self.app.consumer.assign(assigned)
+        self._recover.set()
+
+    async def _restore(self) -> None:
+        """Faust's recovery task."""
+        world, engine, consumer = self.world, self.engine, self.app.consumer
+        while True:
+            await self._recover.wait()
+            self._recover.clear()
+            generation, assigned = self._generation, self._assigned
+            engine.on_assigned(assigned, generation)
+            await asyncio.sleep(world.dice.expovariate(1 / 0.002))
+            if self._is_behind(generation):
+                continue
+            consumer.resume_partitions(assigned)
+            # `perform_seek`: what has no state stays where it is, and is not fetched.
+            flowing = [tp for tp in sorted(assigned) if engine.rebalances.flows(tp)]
+            await consumer.seek_sources(engine.positions(flowing))
+            if self._is_behind(generation):
+                continue
+            consumer.flow.set()
+            self.app.rebalancing = False
+            engine.on_delivering()
+
+    def _is_behind(self, generation: int) -> bool:
+        return self._generation != generation or self._revoking or self.leaving
+
+    # --- batches ---------------------------------------------------------------------------
+
+    async def _agent(self, source: str) -> None:
+        queue = self._queues[source]
+        while True:
+            batch = await queue.get()
+            await self.app.consumer.flow.wait()
+            self.world.trace(f"handles {source} {batch.partition}: {batch.base} to {batch.next}")
+            await self.engine.handle(batch)
+
+    async def _fetch(self) -> None:
+        consumer, world = self.app.consumer, self.world
+        while True:
+            await consumer.flow.wait()
+            fetched_from = sorted(consumer.assignment - consumer.paused)
+            wanted = {tp: consumer.positions[tp] for tp in fetched_from}
+            seeks = {tp: consumer.seeks[tp] for tp in wanted}
+            try:
+                fetched = await world.request("records", lambda: self._answer(wanted))  # noqa: B023
+            except KafkaError:
+                continue
+            for tp, (batch, end) in fetched.items():
+                if tp not in consumer.assignment:
+                    continue
+                stray = world.happens("stray")
+                sought = consumer.seeks[tp] != seeks[tp]
+                if sought and not stray:
+                    continue
+                consumer.ends[tp] = end
+                if batch is None:
+                    continue
+                if not sought:
+                    consumer.positions[tp] = batch.next
+                    if stray and world.dice.random() < 0.5:
+                        world.trace(f"a batch of {tp} is dropped")
+                        continue
+                world.trace(f"fetched {tp.topic} {tp.partition}: {batch.base} to {batch.next}")
+                # A rebalance may come while a batch waits here: it is behind it in the queue.
+                await self._queues[tp.topic].put(batch)
+            if not any(batch for batch, _ in fetched.values()):
+                await asyncio.sleep(FETCH_WAIT)
+
+    def _answer(self, wanted: dict[TP, int]) -> dict[TP, tuple[RecordBatch | None, int]]:
+        """The broker's: some of what there is behind each position, and the logs' ends."""
+        world, answer = self.world, {}
+        for tp, position in wanted.items():
+            log = world.log(tp)
+            begin = min(position, log.stable)
+            end = min(log.stable, begin + world.dice.choice((1, 2, 5, 40)))
+            batch = _batch(tp, begin, end, log.read(begin, end)) if end > begin else None
+            answer[tp] = (batch, len(log.entries))
+        return answer
+
+
+def _batch(tp: TP, begin: int, end: int, records: list[tuple[int, Entry]]) -> RecordBatch:
+    return RecordBatch(
+        tp.topic,
+        tp.partition,
+        begin,
+        end,
+        [entry.value for _, entry in records],
+        np.array([offset for offset, _ in records], dtype=np.int64),
+        np.array([entry.timestamp * _MILLISECOND for _, entry in records], dtype=np.int64),
+    )
