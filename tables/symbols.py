@@ -46,7 +46,8 @@ class Symbols:
         self.count = 0
         self._faulty: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._known: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
-        self._known_is_fresh = True
+        # Made when they are asked for: a restore brings one name at a time.
+        self._faulty_is_fresh = self._known_is_fresh = True
 
     def refresh(self) -> None:
         """Take in the names that the table has seen since the last call."""
@@ -56,8 +57,7 @@ class Symbols:
             self.names.append(name)
             self.faults.append(self.fault_of(name))
             self.registered.append(False)
-        self._faulty = np.array([fault is not None for fault in self.faults])
-        self._known_is_fresh = False
+        self._faulty_is_fresh = self._known_is_fresh = False
 
     def fault_of(self, name: str) -> str | None:
         """Why a symbol is refused: its characters, or that it belongs to another partition."""
@@ -69,6 +69,9 @@ class Symbols:
 
     def faulty(self, symbol: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Whether each code's symbol is refused, shape (n,)."""
+        if not self._faulty_is_fresh:
+            self._faulty = np.array([fault is not None for fault in self.faults], dtype=np.bool_)
+            self._faulty_is_fresh = True
         return self._faulty[symbol]
 
     def all_registered(self, symbol: npt.NDArray[np.int32]) -> bool:

@@ -76,13 +76,15 @@ def slim(base: int, count: int, following: int) -> SlimBatch:
 
 
 def test_steps_are_short_and_end_where_the_next_one_begins() -> None:
-    batches = [slim(0, 1_500, 1_501), slim(1_501, 1_500, 3_002), slim(3_002, 0, 3_003)]
-    records = [Record(number, b"") for number in range(3_003, 3_003 + STEP_RECORDS + 1)]
+    part = STEP_RECORDS * 3 // 4
+    end = 2 * part + 2
+    batches = [slim(0, part, part + 1), slim(part + 1, part, end), slim(end, 0, end + 1)]
+    records = [Record(number, b"") for number in range(STEP_RECORDS + 1)]
 
     def lengths(found: Iterator[tuple[list[bytes | None], int]]) -> list[tuple[int, int]]:
         return [(len(values), following) for values, following in found]
 
-    assert lengths(steps(batches)) == [(3_000, 3_002)]
-    assert lengths(steps([*batches, slim(3_003, 1, 3_004)])) == [(3_000, 3_002), (1, 3_004)]
-    assert lengths(steps(records)) == [(STEP_RECORDS, 5_003), (1, 5_004)]
+    assert lengths(steps(batches)) == [(2 * part, end)]
+    assert lengths(steps([*batches, slim(end + 1, 1, end + 2)])) == [(2 * part, end), (1, end + 2)]
+    assert lengths(steps(records)) == [(STEP_RECORDS, STEP_RECORDS), (1, STEP_RECORDS + 1)]
     assert lengths(steps([])) == []
