@@ -3,7 +3,7 @@
 #   make setup   a .venv from the locks, and the embedded Kafka's jars; quick when nothing changed
 #   make run     broker, worker, simulator and the bars in the terminal
 #   make test    make check, then all tests; ARGS="-k name" chooses
-#   make simulate   simulated histories of crashes and faults, SEEDS=200 of them
+#   make simulate   simulated histories of crashes and faults: SEEDS=200 of them, from seed FIRST=0 on
 #   make chaos   workers, broker and disks that fail under load; SEED=1 MINUTES=10 WORKERS=3
 #   make killing REPLAY=FILE   a run whose workers are killed every 5 s, against an undisturbed one
 #   make bench   the benchmarks
@@ -21,6 +21,7 @@ UV ?= uv
 # Of pytest, each with a Kafka of its own: most tests wait for one, so more than there are cores.
 PROCESSES ?= 3
 SEEDS ?= 200
+FIRST ?= 0
 SEED ?= 1
 MINUTES ?=
 WORKERS ?= 3
@@ -67,7 +68,7 @@ chromium:
 	fi
 
 simulate: $(STAMP)
-	SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation -n $(PROCESSES) $(ARGS)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(or $(MINUTES),10) --workers $(WORKERS) $(ARGS)

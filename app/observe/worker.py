@@ -59,7 +59,8 @@ class CandlewickWorker(faust.Worker):
         """Run until stopped.
 
         Exits with 3 and one line on standard error if the worker refuses to start or to go on
-        (`RefusalError` anywhere in the chain of the error), else as Faust does.
+        (`RefusalError` anywhere in the chain of the error), with 1 and a line if it could not
+        publish all that it had taken in, else as Faust does.
         """
         try:
             if self.app.conf.web_enabled:
@@ -72,11 +73,17 @@ class CandlewickWorker(faust.Worker):
             self._refuse(error, exits.REFUSED)
         except SystemExit as end:
             # Faust's `sys.exit(1)` while it handles the error: the error is its context.
-            expected = exits.operator_error_in(end)
+            expected = exits.operator_error_in(end) or self._unpublished
             if expected is None:
                 raise
             refused = isinstance(expected, exits.RefusalError)
             self._refuse(expected, exits.REFUSED if refused else exits.FAILURE)
+
+    @property
+    def _unpublished(self) -> exits.OperatorError | None:
+        """What an orderly stop could not publish."""
+        text = getattr(getattr(self.app, "engine", None), "unpublished", None)
+        return None if text is None else exits.OperatorError(text)
 
     def _refuse(self, error: BaseException, code: int) -> NoReturn:
         """End with the operator's line; in JSON logs also with an event that has its fields."""

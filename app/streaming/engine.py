@@ -81,6 +81,8 @@ class Engine:
         self.rebalances = Rebalances(self)
         self.watchdog = Watchdog(lambda: self.consumer.group_error)
         self.stopping = False
+        #: After a stop: what was taken in and not published, and why; None where there is nothing.
+        self.unpublished: str | None = None
 
     def attach(self, app: CandlewickApp) -> None:
         """Know the Faust application; called when it is made."""
@@ -121,12 +123,17 @@ class Engine:
     # --- events ----------------------------------------------------------------------------
 
     async def handle(self, batch: RecordBatch) -> None:
-        """Apply a batch; waits first while too much of its partition is unpublished."""
+        """Apply a batch; one of a partition that has too much unpublished is left to Kafka."""
         tp = TP(batch.topic, batch.partition)
         runner = self.runners.get(tp)
         if runner is None:
             return
-        await runner.room()
+        if runner.full:
+            # All partitions come in one stream: the others must not wait for this one.
+            if self.rebalances.flows(tp):
+                self.rebalances.hold(tp)
+                self.start(self._release(tp, runner))
+            return
         runner.backlog = self.consumer.known_ends([tp]).get(tp, 0) > batch.next
         began = time.perf_counter()
         accepted = runner.accept(batch)
@@ -141,6 +148,10 @@ class Engine:
                 # behind it, perhaps at the log's end: read it again.
                 self._seeking.add(tp)
                 self.start(self._seek(tp))
+
+    async def _release(self, tp: TP, runner: PartitionRunner) -> None:
+        await runner.room()
+        self.rebalances.release(tp, runner)
 
     async def _seek(self, tp: TP) -> None:
         try:
@@ -224,6 +235,7 @@ class Engine:
         side = asyncio.create_task(self.side.stop())
         runners = dict(self.runners)
         await self._of_all(runners, lambda runner: runner.suspend(), limit)
+        self.unpublished = _unpublished(runners.values())
         await self.consumer.leave_group()
         await self._of_all(runners, lambda runner: runner.close(), limit)
         await asyncio.wait([side, *under_way], timeout=limit)
@@ -305,3 +317,16 @@ class Engine:
     def now(self) -> float:
         """Monotonic seconds."""
         return time.monotonic()
+
+
+def _unpublished(runners: Iterable[PartitionRunner]) -> str | None:
+    """What runners have taken in since their last checkpoints; None where there is nothing."""
+    behind = [runner for runner in runners if runner.uncommitted_since is not None]
+    if not behind:
+        return None
+    names = ", ".join(f"{runner.stage.agent} {runner.partition}" for runner in behind)
+    why = {repr(runner.trouble or "the checkpoint took too long") for runner in behind}
+    return (
+        f"not published: what came in since the last checkpoint of {names}, because of "
+        f"{', '.join(sorted(why))}; nothing is lost, the next start reads it again"
+    )

@@ -120,10 +120,18 @@ class Rebalances:
     # --- of one partition ------------------------------------------------------------------
 
     def hold(self, tp: TP) -> None:
-        """Stop the flow of a partition whose state is gone."""
+        """Stop the flow of a partition: its state is gone, or has no room."""
         if tp in self._flowing:
             self._flowing.discard(tp)
             self._engine.consumer.pause_partitions([tp])
+
+    def release(self, tp: TP, runner: PartitionRunner) -> None:
+        """Let a partition that was held flow again from where its state ends.
+
+        Nothing where it has failed, has gone or is being restored since: then that decides.
+        """
+        if self._engine.runners.get(tp) is runner and runner.ready and tp not in self._taking:
+            self._open_soon(tp, runner)
 
     def take(self, tp: TP) -> None:
         """Restore an owned partition, then let it flow; nothing if that is under way."""

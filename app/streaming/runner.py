@@ -176,8 +176,13 @@ class PartitionRunner:
             self._room.clear()
         self._changed.set()
 
+    @property
+    def full(self) -> bool:
+        """Whether too many outputs are pending; what is behind them waits in Kafka."""
+        return not self._room.is_set()
+
     async def room(self) -> None:
-        """Wait while too many outputs are pending; what is behind them waits in Kafka."""
+        """Wait until they are published, or dropped with the state."""
         await self._room.wait()
 
     def idle(self, now: float) -> int:
@@ -405,6 +410,7 @@ class PartitionRunner:
     async def close(self) -> None:
         """Release producer and store."""
         self.ready = False
+        self._room.set()
         await self._stop_tasks()
         async with self._busy:
             await self._drop_producer()

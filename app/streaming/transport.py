@@ -28,6 +28,7 @@ from faust.types.auth import AuthProtocol, CredentialsT
 from app.contracts.batch import RecordBatch
 from app.streaming.assignor import use_even_assignment
 from app.streaming.slim import SlimBatch
+from app.streaming.tuning import close_fetchers_whole
 
 if TYPE_CHECKING:
     from app.streaming.engine import Engine
@@ -41,6 +42,8 @@ SCHEME = "candlewick"
 MAX_RECORDS = 20_000
 #: To tell the group that a worker leaves.
 LEAVE_SECONDS = 2.0
+#: To close aiokafka's consumer; it would wait for a request under way, 90 s.
+CLOSE_SECONDS = 5.0
 _MILLISECOND = 1_000_000
 
 
@@ -118,6 +121,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         use_even_assignment()
+        close_fetchers_whole()
         consumer = super()._create_worker_consumer(transport)
         engine: Engine = cast(Any, self.app).engine
         settings = engine.settings.broker
@@ -132,6 +136,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # A thread that has crashed has closed its loop (mode 0.7.1, threads.py:228, raises).
         if not self.thread_loop.is_closed():
             super()._stopped_set()
+
+    async def on_thread_stop(self) -> None:
+        """Close aiokafka's consumer; where that fails or takes too long, go on without.
+
+        What is raised in here keeps mode from telling the main thread that this one has ended
+        (0.7.1, threads.py, `_shutdown_thread`), and the worker waits for that forever. Needed:
+        `tests/broker/test_stop_away.py`.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await super().on_thread_stop()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+            logger.warning("the consumer was not closed cleanly: %r", error)
 
     async def seek_assigned(self, positions: Mapping[TP, int]) -> None:
         """Seek those partitions that are assigned at this moment, in aiokafka's own thread."""
@@ -152,7 +169,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         async def leave() -> None:
             coordinator = self._ensure_consumer()._coordinator
             if coordinator is not None:
-                await coordinator.close()
+                # Here, too: a call that is given up there goes on in this thread.
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await coordinator.close()
 
         await self.call_thread(leave)
 

@@ -11,8 +11,9 @@ With `--rate auto` a minute of calibration finds the rate at which workers, brok
 together keep `--share` of the cores busy.
 
 The disk stays bounded: topics keep `RETENTION`, in segments of `SEGMENT_BYTES` or a minute, looked
-at each half minute; changelogs are compacted as soon. The horizon of corrections is
-`HORIZON`, so that what is kept for it is full well within the warm-up.
+at each half minute; changelogs are compacted as soon. What is kept for the horizon of corrections
+fills in the warm-up, which is as long as that takes (`warm_up_seconds`); `--horizon` is `HORIZON`
+and not the default, so that most of the run is left to be judged.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from app.admin import ensure_topics
 from app.broker import BrokerConfig, EmbeddedBroker
 from app.broker.process import find_process, read_record
 from app.cli.common import run_async
+from app.durations import format_duration, parse_duration
 from app.exits import RefusalError
 from app.identity import deployment_name
 from app.run.environment import settings_environment
@@ -47,14 +49,16 @@ from app.run.supervisor import Supervisor
 from app.settings import PREFIX, Settings
 from tests.bench.soak_samples import Complaints, Sampler, applied_records, used_cpu
 from tests.bench.soak_verdicts import (
-    QUARTERS,
     REPEATS,
+    WINDOWS,
     Verdict,
+    after,
     complaints_verdicts,
     count_verdict,
     handles_verdict,
     memory_verdict,
     told,
+    warm_up_seconds,
 )
 
 RETENTION, HORIZON = "5m", "4m"
@@ -193,13 +197,19 @@ class Soak:
         self.complaints: Complaints | None = None
         self.rate = 0.0
         self.whole = False
+        self.warm_up = warm_up_seconds(self.settings("kafka://none").bars)
+
+    @property
+    def is_long_enough(self) -> bool:
+        """Whether each window is at least half as long as the warm-up."""
+        return self.chosen.minutes * 60 >= self.warm_up * (1 + WINDOWS / 2)
 
     def settings(self, url: str) -> Settings:
         """Defaults, but for what keeps disk and warm-up short."""
         return Settings(
             broker={"url": url},  # type: ignore[arg-type]
             topics={"retention": RETENTION},  # type: ignore[arg-type]
-            bars={"correction_horizon": HORIZON},  # type: ignore[arg-type]
+            bars={"correction_horizon": self.chosen.horizon},  # type: ignore[arg-type]
             views={"bars_per_interval": 100},  # type: ignore[arg-type]
             topic_prefix="soak.",
             deployment="soak",
@@ -282,7 +292,7 @@ class Soak:
             else:
                 self._keep(sample)
             if self.complaints is not None:
-                over = passed >= seconds / QUARTERS and self.complaints.warm_up is (
+                over = passed >= self.warm_up and self.complaints.warm_up is (
                     self.complaints.counts
                 )
                 await asyncio.to_thread(self.complaints.warmed_up if over else self.complaints.look)
@@ -305,7 +315,7 @@ class Soak:
 
     def verdicts(self) -> list[Verdict]:
         """What there is to say."""
-        samples = self.samples
+        samples = after(self.samples, self.warm_up)
         assert self.complaints is not None
         restarts = int(samples[-1]["restarts"])
         return [
@@ -332,8 +342,8 @@ class Soak:
 
     def report(self) -> int:
         """Print the summary; the exit code."""
-        if len(self.samples) < 2:
-            print("too few samples for a summary")
+        if len(after(self.samples, self.warm_up)) < WINDOWS:
+            print(f"too few samples after {self.warm_up / 60:.0f} minutes of warm-up")
             return 1
         cores = len(os.sched_getaffinity(0))
         first, last = self.samples[0], self.samples[-1]
@@ -348,8 +358,10 @@ class Soak:
             f"\n{span / 60:.1f} minutes, {len(self.samples)} samples (at most {gap:.0f} s apart), "
             f"{records:,.0f} records, {records / span:,.0f} a second at {self.rate:,.0f} events/s; "
             f"of {cores} cores: {shares}\n"
-            "second quarter -> last quarter, medians; slope after the first quarter, which is the "
-            "warm-up; warnings in it + after it"
+            f"warm-up: the first {self.warm_up / 60:.1f} minutes, while what is kept for the horizon "
+            f"of corrections ({format_duration(self.chosen.horizon)}) fills; first -> last of {WINDOWS} windows of "
+            f"{(span - self.warm_up) / 60 / WINDOWS:.1f} minutes after it, medians; slope after it; "
+            "warnings in it + after it"
         )
         verdicts = self.verdicts()
         for each in verdicts:
@@ -406,6 +418,9 @@ def parse() -> argparse.Namespace:
         default=REPEATS,
         help="a warning that comes more often after the warm-up repeats",
     )
+    parser.add_argument(
+        "--horizon", type=parse_duration, default=HORIZON, help="of corrections, such as 15m"
+    )
     parser.add_argument("--samples", type=Path, help="JSON lines, appended there")
     return parser.parse_args()
 
@@ -423,6 +438,10 @@ def main() -> int:
         empty.touch()
         os.environ["CANDLEWICK_CONFIG"] = str(empty)
         soak = Soak(chosen, Path(folder))
+        if not soak.is_long_enough:
+            least = soak.warm_up / 60 * (1 + WINDOWS / 2)
+            print(f"soak failed: it takes at least {least:.0f} minutes", file=sys.stderr)
+            return 1
         try:
             run_async(soak.run)
         except (SoakError, RunError, RefusalError) as error:

@@ -1,7 +1,8 @@
 """Is it flat? Samples of a long run to verdicts; pure, so that its thresholds can be tested.
 
-A run is cut into quarters by time. The first is the warm-up. The second is what the last one is
-compared with: a leak grows on, a cache that fills has filled.
+The warm-up is left out: `warm_up_seconds` says how long what fills by design takes to be full. What
+follows is cut into `WINDOWS` of equal length, and the last one is compared with the first: a leak
+grows on, a cache that fills has filled.
 """
 
 from __future__ import annotations
@@ -14,14 +15,19 @@ from statistics import median
 
 import numpy as np
 
-#: Of memory: the last quarter's median may be this much above the second one's.
+from app.settings import BarSettings
+from tables.identifiers import MINUTE
+
+NANOSECONDS = 1_000_000_000
+#: Beyond what is remembered by the clock of the data.
+SPARE_SECONDS = 300.0
+#: Of memory: the last window's median may be this much above the first one's.
 TOLERANCE = 0.05
 #: Handles and threads may be so many more, or `TOLERANCE`, whichever is more.
 HANDLES = 3
 #: A warning that comes more often after the warm-up repeats.
 REPEATS = 3
-QUARTERS = 4
-
+WINDOWS = 3
 #: Name and value; of several workers the sum.
 Sample = Mapping[str, float]
 
@@ -41,31 +47,45 @@ class Verdict:
     text: str
 
 
-def quarter(samples: Sequence[Sample], number: int) -> list[Sample]:
-    """Return the samples of a quarter, 1 to 4, by the time they were taken (`seconds`)."""
+def warm_up_seconds(bars: BarSettings) -> float:
+    """Return how long a worker's memory grows by design, in seconds.
+
+    Trade ids are remembered for the correction horizon, the grace and up to a minute
+    (`tables/identifiers.py`). `SPARE_SECONDS` are for write buffers, caches and the allocator.
+    """
+    remembered = bars.correction_horizon + bars.grace + MINUTE
+    return remembered / NANOSECONDS + SPARE_SECONDS
+
+
+def after(samples: Sequence[Sample], seconds: float) -> list[Sample]:
+    """Return the samples taken so long after the first one, or later."""
+    return [each for each in samples if each["seconds"] - samples[0]["seconds"] >= seconds]
+
+
+def window(samples: Sequence[Sample], number: int) -> list[Sample]:
+    """Return the samples of a window, 1 to `WINDOWS`, by the time they were taken (`seconds`)."""
     if not samples:
         return []
     first, last = samples[0]["seconds"], samples[-1]["seconds"]
-    length = (last - first) / QUARTERS or 1.0
+    length = (last - first) / WINDOWS or 1.0
     return [
         each
         for each in samples
-        if min(int((each["seconds"] - first) / length), QUARTERS - 1) == number - 1
+        if min(int((each["seconds"] - first) / length), WINDOWS - 1) == number - 1
     ]
 
 
 def medians(samples: Sequence[Sample], name: str) -> tuple[float, float]:
-    """Return a value's median in the second quarter, and in the last one."""
-    before, after = (
-        [each[name] for each in quarter(samples, number) if name in each]
-        for number in (2, QUARTERS)
+    """Return a value's median in the first window, and in the last one."""
+    before, now = (
+        [each[name] for each in window(samples, number) if name in each] for number in (1, WINDOWS)
     )
-    return (median(before) if before else 0.0, median(after) if after else 0.0)
+    return (median(before) if before else 0.0, median(now) if now else 0.0)
 
 
 def slope(samples: Sequence[Sample], name: str) -> float:
-    """Return the least squares slope of a value after the warm-up, an hour."""
-    rest = [each for number in (2, 3, 4) for each in quarter(samples, number) if name in each]
+    """Return the least squares slope of a value, an hour."""
+    rest = [each for each in samples if name in each]
     if len({each["seconds"] for each in rest}) < 2:
         return 0.0
     hours = np.array([each["seconds"] for each in rest]) / 3600
@@ -79,7 +99,8 @@ def memory_verdict(samples: Sequence[Sample], name: str, *, judged: bool = True)
     change = after / before - 1 if before else 0.0
     text = (
         f"{before / 1e6:,.1f} MB -> {after / 1e6:,.1f} MB ({change:+.1%}), "
-        f"{slope(samples, name) / 1e6:+,.1f} MB/h"
+        f"{slope(samples, name) / 1e6:+,.1f} MB/h, in the last third "
+        f"{slope(window(samples, WINDOWS), name) / 1e6:+,.1f} MB/h"
     )
     return Verdict(name, after <= before * (1 + TOLERANCE) if judged else None, text)
 

@@ -1,25 +1,31 @@
-"""What the tests of back-pressure share: a steady feed, and what an operator sees of a worker."""
+"""What tests of back-pressure share: a broker that goes away, a steady feed, a watched worker."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.connection import connect
+from app.broker import BrokerConfig, EmbeddedBroker
+from app.connection import bootstrap_servers, connect
 from app.settings import Settings
+from app.topics import ticks_topic
 from tests.broker.worker import NotInTimeError, WorkerProcess, until
-from tests.chaos.deployment import FLUSH, SECOND, START, market, send
+from tests.chaos.deployment import FLUSH, SECOND, START, Value, market
 
 MEGABYTE = 1024 * 1024
 #: Records of a partition in one step of the feed, and how long a step is in event time.
@@ -29,7 +35,69 @@ STEP_SECONDS = 0.1
 #: To send one.
 SEND_SECONDS = 2.0
 SAMPLE_SECONDS = 0.2
+#: For a broker to start, on a machine that has other things to do.
+START_SECONDS = 180.0
 _CHANGING = re.compile(r"\d+(\.\d+)?|0x[0-9a-f]+")
+#: Makes a broker go away; what it returns brings it back.
+Away = Callable[[EmbeddedBroker], Awaitable[Callable[[], Awaitable[None]]]]
+
+
+# --- a broker that goes away -------------------------------------------------------------------
+
+
+@contextmanager
+def own_broker(folder: Path) -> Iterator[EmbeddedBroker]:
+    """A Kafka that a module may do with as it likes."""
+    broker = EmbeddedBroker(BrokerConfig(folder))
+    broker.start()
+    try:
+        broker.wait_ready(START_SECONDS)
+        yield broker
+    finally:
+        broker.stop()
+
+
+async def paused(broker: EmbeddedBroker) -> Callable[[], Awaitable[None]]:
+    """Stop the process where it is: connections stay open and nothing answers."""
+    pid = _pid(broker)
+    os.kill(pid, signal.SIGSTOP)
+
+    async def resume() -> None:
+        os.kill(pid, signal.SIGCONT)
+
+    return resume
+
+
+async def stopped(broker: EmbeddedBroker) -> Callable[[], Awaitable[None]]:
+    """End it in order: connections are refused."""
+    await asyncio.to_thread(broker.stop)
+    return _starter(broker)
+
+
+async def killed(broker: EmbeddedBroker) -> Callable[[], Awaitable[None]]:
+    """End it by SIGKILL: connections break in the middle of a request."""
+    os.kill(_pid(broker), signal.SIGKILL)
+    # So that its record is deleted, too; there is nothing to end any more.
+    await asyncio.to_thread(broker.stop)
+    return _starter(broker)
+
+
+def _starter(broker: EmbeddedBroker) -> Callable[[], Awaitable[None]]:
+    async def start() -> None:
+        if not broker.status().running:
+            await asyncio.to_thread(broker.start)
+        await asyncio.to_thread(broker.wait_ready, START_SECONDS)
+
+    return start
+
+
+def _pid(broker: EmbeddedBroker) -> int:
+    pid = broker.status().pid
+    assert pid is not None
+    return pid
+
+
+# --- what an operator sees ---------------------------------------------------------------------
 
 
 @dataclass
@@ -46,6 +114,14 @@ class Seen:
     def total(self, name: str) -> float:
         """Sum of a metric over its labels; 0 where there is none."""
         return sum(value for key, value in self.metrics.items() if key[0] == f"candlewick_{name}")
+
+    def of(self, name: str, label: str) -> float:
+        """Sum of a metric over those of its labels' sets that hold a label."""
+        return sum(
+            value
+            for (known, *labels), value in self.metrics.items()
+            if known == f"candlewick_{name}" and label in labels
+        )
 
 
 @dataclass
@@ -134,6 +210,9 @@ def _is_warning(line: str) -> bool:
     return "[warning  ] " in line or "[error    ] " in line
 
 
+# --- what goes in ------------------------------------------------------------------------------
+
+
 @asynccontextmanager
 async def steady_feed(settings: Settings) -> AsyncIterator[None]:
     """Send trades to each partition all the time; at the end all windows are closed.
@@ -141,22 +220,42 @@ async def steady_feed(settings: Settings) -> AsyncIterator[None]:
     What is sent while the broker goes away may arrive in part: the log says what there is.
     """
     enough = asyncio.Event()
-    partitions = range(settings.topics.partitions)
+    topic, partitions = ticks_topic(settings), range(settings.topics.partitions)
+    # One for all the time: a client that is closed while it starts leaves its connection open.
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers(settings),
+        request_timeout_ms=int(SEND_SECONDS * 1000),
+    )
+
+    async def sent(values: Mapping[int, Sequence[Value]]) -> bool:
+        answers = [
+            await producer.send(topic, value, partition=each)
+            for each, records in values.items()
+            for value in records
+        ]
+        ended = await asyncio.gather(*answers, return_exceptions=True)
+        errors = [each for each in ended if isinstance(each, BaseException)]
+        for error in errors:
+            if not isinstance(error, KafkaError):
+                raise error
+        return not errors
 
     async def feed() -> None:
         number = 0
         while not enough.is_set():
             begin = START + number * STEP
-            values = {
-                each: market(each, len(partitions), STEP_RECORDS, begin) for each in partitions
-            }
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(SEND_SECONDS):
-                    await send(settings, values)
+            with suppress(KafkaError):
+                await sent(
+                    {
+                        each: market(each, len(partitions), STEP_RECORDS, begin)
+                        for each in partitions
+                    }
+                )
             number += 1
             await asyncio.sleep(STEP_SECONDS)
-        await send(settings, {each: [FLUSH] for each in partitions})
+        await until(lambda: sent({each: [FLUSH] for each in partitions}), lambda: "a flush sent")
 
+    await producer.start()
     task = asyncio.create_task(feed())
     try:
         yield
@@ -165,6 +264,7 @@ async def steady_feed(settings: Settings) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await producer.stop()
 
 
 async def limit_topic(settings: Settings, topic: str, size: int) -> None:

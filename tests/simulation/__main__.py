@@ -18,7 +18,7 @@ from tests.simulation.history import History
 from tests.simulation.judge import faults
 from tests.simulation.loop import HungError
 from tests.simulation.plan import QUIETABLE, Plan
-from tests.simulation.running import quiet, run_all, shortest
+from tests.simulation.running import Tally, quiet, run_all, shortest
 
 #: Failing seeds that are shrunk.
 SHRUNK = 3
@@ -53,10 +53,13 @@ def replay(plan: Plan, *, tracing: bool) -> int:
 def simulate(first: int, count: int, processes: int) -> int:
     """Run many and print a summary."""
     began = time.monotonic()
-    tally = run_all(first, count, processes)
+
+    def tell(part: Tally) -> None:
+        for seed, found in sorted(part.divergences.items()):
+            print(f"seed {seed}: {'; '.join(found)}", flush=True)
+
+    tally = run_all(first, count, processes, tell)
     print(tally.report(time.monotonic() - began), flush=True)
-    for seed, found in sorted(tally.divergences.items()):
-        print(f"seed {seed}: {'; '.join(found)}", flush=True)
     for seed in sorted(tally.divergences)[:SHRUNK]:
         print(shortest(seed), flush=True)
     return 1 if tally.divergences else 0

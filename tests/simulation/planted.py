@@ -11,8 +11,9 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import cache
+from unittest.mock import patch
 
-from tests.simulation import planted_checkpoints, planted_restores, planted_tables
+from tests.simulation import loop, planted_checkpoints, planted_restores, planted_tables
 from tests.simulation.plan import Plan
 from tests.simulation.planted_tools import FAULTS, Deed, Fault
 from tests.simulation.running import divergences, quiet
@@ -21,6 +22,8 @@ from tests.simulation.running import divergences, quiet
 FILES = (planted_checkpoints, planted_restores, planted_tables)
 #: Histories within which each fault must show.
 LIMIT = 1_000
+#: Turns of the loop after which a history with a fault has hung; without one it takes some 6,000.
+MOST_TURNS = 60_000
 #: How a divergence begins or what it says where workers stop instead of being wrong.
 STOPS = ("hung:", "ended by itself")
 
@@ -54,7 +57,7 @@ def _right(seed: int) -> tuple[str, ...]:
 def attempt(planted: Fault, seed: int) -> Caught | None:
     """A history with the fault; None where it does not show."""
     deed = Deed()
-    with quiet(), planted.plant(deed):
+    with quiet(), patch.object(loop, "MOST_TURNS", MOST_TURNS), planted.plant(deed):
         found = divergences(Plan(seed))
     if not planted.stops:
         found = [each for each in found if not any(text in each for text in STOPS)]

@@ -11,7 +11,7 @@ import msgspec
 from agents import windowed
 from app.contracts.batch import RecordBatch
 from app.streaming.runner import PartitionRunner
-from tables import snapshot
+from tables import rows, snapshot
 from tables.bars import BarsPartition
 from tables.identifiers import Identifiers
 from tables.partial import Partial
@@ -101,7 +101,7 @@ def float_sums(deed: Deed) -> Iterator[None]:
 @fault()
 def open_windows_not_in_the_rows(deed: Deed) -> Iterator[None]:
     """Only what was published is stored: a restore begins its windows anew."""
-    original = snapshot.encode_symbol
+    original = rows.encode_symbol
 
     def encode(newest: Any, runs: Any, flushed: Any, opened: Sequence[Any]) -> bytes:
         deed(opened)
@@ -114,7 +114,7 @@ def open_windows_not_in_the_rows(deed: Deed) -> Iterator[None]:
 @fault()
 def flushed_windows_not_in_the_rows(deed: Deed) -> Iterator[None]:
     """After a restore a window that a flush has closed is open again."""
-    original = snapshot.encode_symbol
+    original = rows.encode_symbol
 
     def encode(newest: Any, runs: Any, flushed: Any, opened: Sequence[Any]) -> bytes:
         deed(flushed)
@@ -159,7 +159,7 @@ def revisions_counted_anew(deed: Deed) -> Iterator[None]:
 @fault()
 def identities_overwritten(deed: Deed) -> Iterator[None]:
     """The key of a chunk of ids does not say which checkpoint: the next one takes its place."""
-    original = snapshot.identifier_key
+    original = rows.identifier_key
 
     def key(minute: int, offset: int, part: int) -> bytes:
         deed()

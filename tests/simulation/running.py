@@ -11,9 +11,9 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
@@ -104,20 +104,24 @@ def run_chunk(seeds: range) -> Tally:
     return tally
 
 
-def run_all(first: int, count: int, processes: int) -> Tally:
-    """`count` histories from seed `first` on, over some processes."""
+def run_all(
+    first: int, count: int, processes: int, told: Callable[[Tally], None] | None = None
+) -> Tally:
+    """`count` histories from seed `first` on, over some processes; `told` hears of each chunk."""
     chunks = [
         range(begin, min(begin + CHUNK, first + count))
         for begin in range(first, first + count, CHUNK)
     ]
     tally = Tally()
-    if processes <= 1:
-        for chunk in chunks:
-            tally.add(run_chunk(chunk))
-        return tally
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for part in pool.map(run_chunk, chunks):
+    with ExitStack() as stack:
+        parts: Iterable[Tally] = map(run_chunk, chunks)
+        if processes > 1:
+            spawning = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+            parts = stack.enter_context(spawning).map(run_chunk, chunks)
+        for part in parts:
             tally.add(part)
+            if told is not None:
+                told(part)
     return tally
 
 

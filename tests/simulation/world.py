@@ -26,7 +26,7 @@ from tests.simulation.plan import Weights
 Headers = list[tuple[str, bytes]]
 Answer = TypeVar("Answer")
 #: Virtual seconds until a client gives up on a request.
-REQUEST_SECONDS = 1.0
+REQUEST_SECONDS = 2.5
 #: Between two tries while a transaction is ending, and at most so many of them.
 BUSY_SECONDS = 0.02
 MOST_TRIES = 200
@@ -157,7 +157,7 @@ class World:
     def _way(self) -> float:
         way = self.dice.expovariate(1 / self.weights.delay)
         if self.weights.slow and self.happens("slow"):
-            way = min(REQUEST_SECONDS * 3, way * self.dice.randint(10, 100))
+            way = min(REQUEST_SECONDS, way * self.dice.randint(10, 100))
         return way
 
     async def request(self, name: str, action: Callable[[], Answer]) -> Answer:

@@ -9,17 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.settings import BarSettings
 from tests.bench.soak_samples import Complaints
 from tests.bench.soak_verdicts import (
+    SPARE_SECONDS,
     Sample,
+    after,
     complaint,
     complaints_verdicts,
     handles_verdict,
     medians,
     memory_verdict,
     percentile,
-    quarter,
     slope,
+    warm_up_seconds,
+    window,
 )
 
 MEGABYTE = 1e6
@@ -34,9 +38,23 @@ def hour(*values: float) -> list[Sample]:
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=100))
-def test_each_sample_is_in_one_quarter(times: list[float]) -> None:
+def test_each_sample_is_in_one_window(times: list[float]) -> None:
     samples = [{"seconds": each} for each in sorted(times)]
-    assert [one for number in (1, 2, 3, 4) for one in quarter(samples, number)] == samples
+    assert [one for number in (1, 2, 3) for one in window(samples, number)] == samples
+
+
+def test_the_warm_up_is_what_trade_ids_take_to_be_forgotten() -> None:
+    def warm_up(**settings: str) -> float:
+        return warm_up_seconds(BarSettings(**settings)) - SPARE_SECONDS  # type: ignore[arg-type]
+
+    assert warm_up() == 15 * 60 + 1 + 60
+    assert warm_up(correction_horizon="4m", grace="3s") == 4 * 60 + 3 + 60
+
+
+def test_the_warm_up_is_counted_from_the_first_sample() -> None:
+    samples: list[Sample] = [{"seconds": float(each)} for each in (7, 10, 17, 27)]
+    assert after(samples, 10.0) == samples[2:]
+    assert after([], 10.0) == []
 
 
 def test_a_leak_is_not_flat_and_its_slope_is_told() -> None:
@@ -49,10 +67,16 @@ def test_a_leak_is_not_flat_and_its_slope_is_told() -> None:
 
 def test_a_warm_up_and_noise_are_flat() -> None:
     warm = hour(*[100 + min(number, 60) + number % 5 for number in range(361)])
-    before, after = medians(warm, "rss")
-    assert before == pytest.approx(after, rel=0.01)
-    assert memory_verdict(warm, "rss").flat
-    assert memory_verdict(warm, "rss", judged=False).flat is None
+    rest = after(warm, 600)
+    first, last = medians(rest, "rss")
+    assert first == pytest.approx(last, rel=0.01)
+    assert memory_verdict(rest, "rss").flat
+    assert memory_verdict(rest, "rss", judged=False).flat is None
+
+
+def test_what_slows_down_is_told() -> None:
+    slower = hour(*[100 + min(number, 240) / 6 for number in range(361)])
+    assert "+0.0 MB/h" in memory_verdict(slower, "rss").text
 
 
 def test_the_threshold_is_five_in_a_hundred() -> None:
