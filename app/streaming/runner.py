@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -313,6 +314,8 @@ class PartitionRunner:
         try:
             await self._restore()
         except Exception as error:
+            # Who keeps the error would keep its frames, and with them the store's files open.
+            traceback.clear_frames(error.__traceback__)
             self.trouble = error
             raise
         # A topic that refused shows only at the next checkpoint whether it still does.

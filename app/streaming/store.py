@@ -182,17 +182,20 @@ class PartitionStore:
         """
         for prefix in prefixes:
             iterator = self._db.iter(ReadOptions())
-            iterator.seek(prefix)
-            while iterator.valid():
-                key = iterator.key()
-                if not isinstance(key, bytes) or not key.startswith(prefix):
-                    break
-                yield key, iterator.value()
-                iterator.next()
             try:
+                iterator.seek(prefix)
+                while iterator.valid():
+                    key = iterator.key()
+                    if not isinstance(key, bytes) or not key.startswith(prefix):
+                        break
+                    yield key, iterator.value()
+                    iterator.next()
                 iterator.status()
             except Exception as error:
                 raise StoreDamagedError(f"{self.folder}: {error}") from error
+            finally:
+                # It keeps the files open beyond `close`, and who keeps the error keeps this frame.
+                del iterator
 
     def write(
         self,
@@ -239,7 +242,11 @@ class PartitionStore:
 
     def clear(self) -> None:
         """Begin anew with an empty store."""
-        self.close()
+        try:
+            self.close()
+        except Exception as error:  # noqa: BLE001
+            # RocksDB says at its end, too, what it has found broken; all of it goes now.
+            logger.debug("%s was not closed cleanly: %r", self.folder, error)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._db = self._open()
 

@@ -48,19 +48,24 @@ class ViewStore(PartitionStore):
 
     def _scan(self, at: bytes, prefix: bytes, *, backward: bool) -> Iterator[tuple[bytes, bytes]]:
         iterator = self._db.iter(ReadOptions())
-        if backward:
-            iterator.seek_for_prev(at)
-        else:
-            iterator.seek(at)
-        move = iterator.prev if backward else iterator.next
-        while iterator.valid():
-            key = iterator.key()
-            if not isinstance(key, bytes) or not key.startswith(prefix):
-                break
-            yield key, iterator.value()
-            move()
         try:
+            if backward:
+                iterator.seek_for_prev(at)
+            else:
+                iterator.seek(at)
+            while iterator.valid():
+                key = iterator.key()
+                if not isinstance(key, bytes) or not key.startswith(prefix):
+                    break
+                yield key, iterator.value()
+                if backward:
+                    iterator.prev()
+                else:
+                    iterator.next()
             # An iterator ends at a bad block as if that were the end (app/streaming/store.py).
             iterator.status()
         except Exception as error:
             raise StoreDamagedError(f"{self.folder}: {error}") from error
+        finally:
+            # It keeps the files open beyond `close` (app/streaming/store.py).
+            del iterator

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from app.run.environment import ROOT
 from app.streaming.restore import TOMBSTONE_SECONDS, Bounds, usable_position
 from app.streaming.store import PartitionStore, StoreDamagedError, StoreInUseError
+from app.views.store import ViewStore
 
 CHANGELOG = "0123456789abcdef"
 NOW = 1_700_000_000.0
@@ -155,6 +156,31 @@ def test_rows_of_a_damaged_file_are_never_left_out_in_silence(tmp_path: Path) ->
     file.write_bytes(data)
     with opened(folder) as store, pytest.raises(StoreDamagedError, match="s: "):
         list(store.rows([b"a"]))
+
+
+@pytest.mark.parametrize("read", ["state", "forward", "backward"])
+def test_a_damaged_store_begins_anew_although_the_error_is_kept(tmp_path: Path, read: str) -> None:
+    """An iterator that lives on holds RocksDB's lock: the error kept it, and the worker ended."""
+    folder, chance = tmp_path / "s", random.Random(1)
+    with opened(folder) as store:
+        rows = [(b"a%05d" % number, chance.randbytes(100)) for number in range(20_000)]
+        store.write(rows, 500, CHANGELOG)
+        store._db.flush()
+    (file,) = folder.glob("*.sst")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3_000] = bytes(3_000)
+    file.write_bytes(data)
+    with closing(ViewStore(folder)) as damaged:
+        scans = {
+            "state": damaged.rows([b"a"]),
+            "forward": damaged.forward(b"a", b"a"),
+            "backward": damaged.backward(b"b", b"a"),
+        }
+        with pytest.raises(StoreDamagedError) as kept:
+            list(scans[read])
+        damaged.clear()
+        assert list(damaged.rows([b"a"])) == []
+        assert kept.value is not None
 
 
 @pytest.mark.parametrize(
