@@ -16,7 +16,7 @@ from unittest.mock import patch
 from tests.simulation import loop, planted_checkpoints, planted_restores, planted_tables
 from tests.simulation.plan import Plan
 from tests.simulation.planted_tools import FAULTS, Deed, Fault
-from tests.simulation.running import divergences, quiet
+from tests.simulation.running import Tally, divergences, quiet
 
 #: Each of them registers its faults.
 FILES = (planted_checkpoints, planted_restores, planted_tables)
@@ -24,8 +24,12 @@ FILES = (planted_checkpoints, planted_restores, planted_tables)
 LIMIT = 1_000
 #: Turns of the loop after which a history with a fault has hung; without one it takes some 6,000.
 MOST_TURNS = 60_000
-#: How a divergence begins or what it says where workers stop instead of being wrong.
-STOPS = ("hung:", "ended by itself")
+#: What the tally calls a worker that gives up; what a divergence says where workers only stop.
+_ENDED = "ended by itself"
+STOPS = ("hung:", _ENDED)
+#: So many more workers that end by themselves than without the fault are its doing. (One may be a
+#: zombie's, which the judge excuses.)
+MORE_ENDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +49,28 @@ class Caught:
 
 def is_right(seed: int) -> bool:
     """Whether the history of a seed is right without a planted fault."""
-    return not _right(seed)
+    return not _without(seed)[0]
 
 
 @cache
-def _right(seed: int) -> tuple[str, ...]:
+def _without(seed: int) -> tuple[tuple[str, ...], int]:
+    """What is wrong without a fault, and how many workers end by themselves."""
+    tally = Tally()
     with quiet():
-        return tuple(divergences(Plan(seed)))
+        found = divergences(Plan(seed), tally)
+    return tuple(found), tally.counts[_ENDED]
 
 
 def attempt(planted: Fault, seed: int) -> Caught | None:
     """A history with the fault; None where it does not show."""
-    deed = Deed()
+    deed, tally = Deed(), Tally()
     with quiet(), patch.object(loop, "MOST_TURNS", MOST_TURNS), planted.plant(deed):
-        found = divergences(Plan(seed))
-    if not planted.stops:
+        found = divergences(Plan(seed), tally)
+    if planted.stops:
+        before = _without(seed)[1]
+        if tally.counts[_ENDED] >= before + MORE_ENDS:
+            found.append(f"{tally.counts[_ENDED]} workers {_ENDED}, {before} without the fault")
+    else:
         found = [each for each in found if not any(text in each for text in STOPS)]
     # What a reader of the outputs sees comes first, before what only a look into a store shows.
     found.sort(key=lambda each: "the store of" in each)

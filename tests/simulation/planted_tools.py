@@ -82,7 +82,11 @@ def edited(function: FunctionType, *changes: tuple[str, str]) -> Any:
         PlantingError: a text does not occur exactly once, or the file is not what was imported.
     """
     source = textwrap.dedent(inspect.getsource(function))
-    there, read = function.__code__, _compiled(function, source).__code__
+    try:
+        read = _compiled(function, source).__code__
+    except (SyntaxError, KeyError) as error:
+        raise PlantingError(f"{function.__qualname__} cannot be read: {error!r}") from error
+    there = function.__code__
     # (Not their instructions: a compiler that does not see the imports makes others of one text.)
     if (there.co_names, there.co_varnames) != (read.co_names, read.co_varnames):
         # Lines have moved: the text would be another function's, or half of one.
