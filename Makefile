@@ -4,6 +4,7 @@
 #   make run     broker, worker, simulator and the bars in the terminal
 #   make test    make check, then all tests; ARGS="-k name" chooses
 #   make simulate   simulated histories of crashes and faults: SEEDS=200 of them, from seed FIRST=0 on
+#   make planted mistakes planted in the engine, and how many histories find each
 #   make chaos   workers, broker and disks that fail under load; SEED=1 MINUTES=10 WORKERS=3
 #   make killing REPLAY=FILE   a run whose workers are killed every 5 s, against an undisturbed one
 #   make bench   the benchmarks
@@ -33,7 +34,7 @@ STAMP := .venv/.set-up
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := setup
-.PHONY: setup run test chromium simulate chaos killing bench scaling rebalances restore soak \
+.PHONY: setup run test chromium simulate planted chaos killing bench scaling rebalances restore soak \
   check lock clean
 
 setup: $(STAMP)
@@ -69,6 +70,9 @@ chromium:
 
 simulate: $(STAMP)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
+
+planted: $(STAMP)
+	$(BIN)/python -m tests.simulation.planted $(ARGS)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(or $(MINUTES),10) --workers $(WORKERS) $(ARGS)

@@ -16,6 +16,8 @@ from app.exits import operator_error_in
 REPEAT_SECONDS = 10.0
 #: Different warnings remembered; the one not heard of for longest goes first.
 REMEMBERED = 1_000
+#: A partition is short of replicas if it is refused for so long, and with shorter gaps than that.
+SHORT_SECONDS, GAP_SECONDS = 2.0, 1.0
 #: Our loggers.
 OURS = ("app.", "agents.", "tables.", "models.")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -49,6 +51,41 @@ class ServiceFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         service = record.levelno <= logging.INFO and str(record.msg).startswith("[^")
         return not service or logging.getLogger("faust").isEnabledFor(record.levelno)
+
+
+class RetryFilter(logging.Filter):
+    """Leaves out what aiokafka says of a partition that is short of replicas for a moment only.
+
+    Kafka 4 gives an older client that error while the marker of its previous transaction is on its
+    way (KIP-890, verification of transactions): nothing is short, the second attempt is taken, and
+    under load there are some in a minute. Replicas that are really missing are so for longer, and
+    aiokafka asks ten times a second: that is told.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = threading.Lock()
+        #: By partition: when it was refused first, without a gap until now, and last.
+        self._refused: dict[object, tuple[float, float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != "aiokafka.producer.sender" or not isinstance(record.args, tuple):
+            return True
+        # By its name: a command that only logs need not import aiokafka.
+        error = record.args[1] if len(record.args) == 2 else None
+        if getattr(error, "__name__", "") != "NotEnoughReplicasError":
+            return True
+        partition, now = record.args[0], self._clock()
+        with self._lock:
+            first, last = self._refused.get(partition, (now, now))
+            if now - last > GAP_SECONDS:
+                first = now
+            self._refused[partition] = first, now
+        return now - first >= SHORT_SECONDS
 
 
 class RepeatFilter(logging.Filter):

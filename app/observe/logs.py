@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.observe.fields import FIELDS
-from app.observe.filters import RefusalFilter, RepeatFilter, ServiceFilter
+from app.observe.filters import RefusalFilter, RepeatFilter, RetryFilter, ServiceFilter
 from app.observe.masking import MASK, mask_addresses, mask_text, mask_value
 from app.settings import Settings
 
@@ -110,6 +110,7 @@ def logging_configuration(settings: Settings) -> dict[str, Any]:
         "filters": {
             "refusal": {"()": RefusalFilter},
             "service": {"()": ServiceFilter},
+            "retry": {"()": RetryFilter},
             "repeat": {"()": RepeatFilter},
         },
         "handlers": {
@@ -117,7 +118,7 @@ def logging_configuration(settings: Settings) -> dict[str, Any]:
                 "class": "logging.StreamHandler",
                 "stream": "ext://sys.stderr",
                 "formatter": "structured",
-                "filters": ["refusal", "service", "repeat"],
+                "filters": ["refusal", "service", "retry", "repeat"],
             }
         },
         "loggers": {name: {"level": chatty} for name in CHATTY},

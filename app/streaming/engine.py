@@ -42,6 +42,8 @@ _MILLISECOND = 1_000_000
 _SECOND = 1_000_000_000
 #: Room for headers and compression's worst case above a topic's limit.
 REQUEST_HEADROOM = 256 * 1024
+#: Why a partition could not publish at the stop, where it has not failed before.
+TOOK_TOO_LONG = "no answer within the session time-out"
 
 
 class Follower(Protocol):
@@ -325,7 +327,7 @@ def _unpublished(runners: Iterable[PartitionRunner]) -> str | None:
     if not behind:
         return None
     names = ", ".join(f"{runner.stage.agent} {runner.partition}" for runner in behind)
-    why = {repr(runner.trouble or "the checkpoint took too long") for runner in behind}
+    why = {repr(each.trouble) if each.trouble else TOOK_TOO_LONG for each in behind}
     return (
         f"not published: what came in since the last checkpoint of {names}, because of "
         f"{', '.join(sorted(why))}; nothing is lost, the next start reads it again"

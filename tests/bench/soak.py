@@ -5,7 +5,8 @@ An embedded broker in a temporary folder, workers as `candlewick run` starts the
 market closes for `BREAK_SECONDS` in each `SESSION_SECONDS` (its process is stopped where it is, and
 goes on), so windows are closed by clock records too. Every few seconds a sample is taken
 (`soak_samples.py`), and at the end the samples are judged (`soak_verdicts.py`). Exit code 1:
-memory, handles or threads have grown, a warning repeats, a worker has died, or it was stopped.
+memory, handles (`fds`, without RocksDB's tables) or threads have grown, a warning repeats, a worker
+has died, or it was stopped.
 
 With `--rate auto` a minute of calibration finds the rate at which workers, broker and market
 together keep `--share` of the cores busy.
@@ -22,6 +23,7 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -201,8 +203,9 @@ class Soak:
 
     @property
     def is_long_enough(self) -> bool:
-        """Whether each window is at least half as long as the warm-up."""
-        return self.chosen.minutes * 60 >= self.warm_up * (1 + WINDOWS / 2)
+        """Whether at least as much is left to be judged as the warm-up takes."""
+        seconds: float = self.chosen.minutes * 60
+        return seconds >= self.warm_up * 2
 
     def settings(self, url: str) -> Settings:
         """Defaults, but for what keeps disk and warm-up short."""
@@ -332,6 +335,7 @@ class Soak:
                 for name in sorted(samples[-1])
                 if (name.startswith("store_") and name.endswith("_bytes")) or name.endswith("disk")
             ),
+            told(samples, "tables"),
             told(samples, "store_keys"),
             told(samples, "rows"),
             told(samples, "broker_fds"),
@@ -358,10 +362,10 @@ class Soak:
             f"\n{span / 60:.1f} minutes, {len(self.samples)} samples (at most {gap:.0f} s apart), "
             f"{records:,.0f} records, {records / span:,.0f} a second at {self.rate:,.0f} events/s; "
             f"of {cores} cores: {shares}\n"
-            f"warm-up: the first {self.warm_up / 60:.1f} minutes, while what is kept for the horizon "
-            f"of corrections ({format_duration(self.chosen.horizon)}) fills; first -> last of {WINDOWS} windows of "
-            f"{(span - self.warm_up) / 60 / WINDOWS:.1f} minutes after it, medians; slope after it; "
-            "warnings in it + after it"
+            f"warm-up: {self.warm_up / 60:.1f} minutes, in which what is kept for the horizon "
+            f"of corrections ({format_duration(self.chosen.horizon)}) fills; after it the first of "
+            f"{WINDOWS} windows of {(span - self.warm_up) / 60 / WINDOWS:.1f} minutes -> the last "
+            "one, medians; slope after it; warnings in it + after it"
         )
         verdicts = self.verdicts()
         for each in verdicts:
@@ -439,8 +443,8 @@ def main() -> int:
         os.environ["CANDLEWICK_CONFIG"] = str(empty)
         soak = Soak(chosen, Path(folder))
         if not soak.is_long_enough:
-            least = soak.warm_up / 60 * (1 + WINDOWS / 2)
-            print(f"soak failed: it takes at least {least:.0f} minutes", file=sys.stderr)
+            least = math.ceil(soak.warm_up / 60 * 2)
+            print(f"soak failed: it takes at least {least} minutes", file=sys.stderr)
             return 1
         try:
             run_async(soak.run)

@@ -21,11 +21,11 @@ from aiokafka.errors import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.broker import BrokerConfig, EmbeddedBroker
-from app.connection import bootstrap_servers, connect
+from app.connection import BrokerUnreachableError, bootstrap_servers, connect
 from app.settings import Settings
 from app.topics import ticks_topic
 from tests.broker.worker import NotInTimeError, WorkerProcess, until
-from tests.chaos.deployment import FLUSH, SECOND, START, Value, market
+from tests.chaos.deployment import FLUSH, SECOND, START, Value, committed, market
 
 MEGABYTE = 1024 * 1024
 #: Records of a partition in one step of the feed, and how long a step is in event time.
@@ -166,6 +166,18 @@ class Watch:
 
         await until(said, lambda: f"{text!r}, only {self._reasons()}; {self.worker.tail}", seconds)
 
+    async def commits(self) -> None:
+        """Wait until one more checkpoint has been committed.
+
+        The worker is asked: the group's coordinator comes back later than the broker.
+        """
+        before = (await self.look()).total("checkpoint_seconds_count")
+
+        async def more() -> bool:
+            return (await self.look()).total("checkpoint_seconds_count") > before
+
+        await until(more, lambda: f"a checkpoint; {self.worker.tail}", START_SECONDS)
+
     def _reasons(self) -> set[str]:
         return {reason for seen in self.seen for reason in seen.reasons}
 
@@ -265,6 +277,22 @@ async def steady_feed(settings: Settings) -> AsyncIterator[None]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await producer.stop()
+
+
+async def committed_at_last(settings: Settings) -> dict[int, int]:
+    """As `committed`, once the group's coordinator is there: it comes back after the broker."""
+    found: dict[int, int] = {}
+
+    async def answered() -> bool:
+        nonlocal found
+        try:
+            found = await committed(settings)
+        except BrokerUnreachableError:
+            return False
+        return True
+
+    await until(answered, lambda: "an answer of the group's coordinator", START_SECONDS)
+    return found
 
 
 async def limit_topic(settings: Settings, topic: str, size: int) -> None:

@@ -13,13 +13,19 @@ from dataclasses import dataclass
 from functools import cache
 from unittest.mock import patch
 
-from tests.simulation import loop, planted_checkpoints, planted_restores, planted_tables
+from tests.simulation import (
+    loop,
+    planted_checkpoints,
+    planted_corrections,
+    planted_restores,
+    planted_tables,
+)
 from tests.simulation.plan import Plan
 from tests.simulation.planted_tools import FAULTS, Deed, Fault
 from tests.simulation.running import Tally, divergences, quiet
 
 #: Each of them registers its faults.
-FILES = (planted_checkpoints, planted_restores, planted_tables)
+FILES = (planted_checkpoints, planted_restores, planted_tables, planted_corrections)
 #: Histories within which each fault must show.
 LIMIT = 1_000
 #: Turns of the loop after which a history with a fault has hung; without one it takes some 6,000.

@@ -1,0 +1,80 @@
+"""What is freed goes back: glibc's arenas and its threshold, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from app.run.environment import ROOT
+from app.streaming.tuning import ARENAS
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+
+BEGIN = "from app.streaming.tuning import tune_memory, tune_process\n"
+#: Prints how many arenas 16 threads have used that were alive at the same time.
+ARENAS_USED = """
+import ctypes, threading
+barrier = threading.Barrier(17)
+def allocate():
+    block = bytearray(1000)
+    barrier.wait()
+    barrier.wait()
+threads = [threading.Thread(target=allocate) for _ in range(16)]
+for thread in threads: thread.start()
+barrier.wait()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+barrier.wait()
+"""
+#: Prints how many of eight blocks of 1 MiB are mapped by themselves, once one was freed.
+MAPPED = """
+import ctypes
+class Info(ctypes.Structure):
+    _fields_ = [(str(number), ctypes.c_size_t) for number in range(10)]
+info = ctypes.CDLL(None).mallinfo2
+info.restype = Info
+mapped = lambda: getattr(info(), "3")
+block = bytearray(1 << 20)
+del block
+before = mapped()
+blocks = [bytearray(1 << 20) for _ in range(8)]
+print(mapped() - before)
+"""
+
+
+def output(program: str, **environment: str) -> str:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    ours.pop("GLIBC_TUNABLES", None)
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + program],
+        env=ours | {"PYTHONPATH": str(ROOT)} | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("call", ["tune_memory()", "tune_process()"])
+def test_threads_share_few_arenas(call: str) -> None:
+    assert output(ARENAS_USED).count("<heap nr") > ARENAS
+    assert output(f"{call}\n{ARENAS_USED}").count("<heap nr") <= ARENAS
+
+
+def test_large_blocks_are_mapped_also_after_one_was_freed() -> None:
+    assert int(output(MAPPED)) < 8
+    assert int(output(f"tune_memory()\n{MAPPED}")) == 8
+
+
+def test_what_the_environment_says_of_the_allocator_holds() -> None:
+    assert output("print(tune_memory())").strip() == "True"
+    assert output("print(tune_memory())", MALLOC_ARENA_MAX="3").strip() == "False"
+    tunables = "glibc.malloc.arena_max=3"
+    assert output("print(tune_memory())", GLIBC_TUNABLES=tunables).strip() == "False"
