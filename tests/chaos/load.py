@@ -31,6 +31,7 @@ SHARES = {
     "late": 0.01,
     "control": 0.001,
     "ignored": 0.005,
+    "correction": 0.004,
     "large": 0.0005,
 }
 
@@ -91,6 +92,8 @@ class Market:
                 return self._usual(now - int(dice.uniform(17, 30) * 60 * SECOND))
             case "ignored" if self.kind == "quotes":
                 return self._usual(now, bid=0.0 if dice.random() < 0.5 else 1e6)
+            case "correction" if self._recent:
+                return self._correction(now)
             case "large":
                 return self._usual(now) + b" " * self._large
             case "control":
@@ -98,6 +101,22 @@ class Market:
                 # After a flush each record of an open minute is a revision: few of them.
                 return dice.choices((clock, FLUSH, HISTORICAL), (96, 2, 2))[0]
         return self._usual(now)
+
+    def _correction(self, now: int) -> bytes:
+        """Of a recent trade, by its id or its time; of quotes it is a bad record."""
+        dice, named = self._dice, json.loads(self._dice.choice(self._recent))
+        fields = {"type": "correction", "symbol": named["symbol"], "event_time": now}
+        if "venue" in named:
+            fields["venue"] = named["venue"]
+        if "trade_id" in named and dice.random() < 0.7:
+            fields["trade_id"] = named["trade_id"]
+        else:
+            fields["original_event_time"] = named["event_time"]
+            fields["original_sequence"] = named.get("sequence")
+        if dice.random() < 0.5:
+            return json.dumps(fields | {"action": "cancel"}).encode()
+        new_price = round(dice.uniform(10, 500), 2)
+        return json.dumps(fields | {"action": "correct", "new_price": new_price}).encode()
 
     def _usual(self, event_time: int, **more: object) -> bytes:
         dice, symbol = self._dice, self._dice.choice(self.symbols)
