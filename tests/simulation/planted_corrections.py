@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import patch
 
 from tables.anchors import Anchors
-from tables.correcting import CorrectablePartition
 from tables.corrections import Overrides
 from tables.recall import Recall
 from tables.windows import Windows
@@ -66,19 +65,6 @@ def corrected_windows_left_in_their_ring(deed: Deed) -> Iterator[None]:
         self.keep_closed(interval, symbol, start, each)
 
     with patch.object(Windows, "keep_corrected", keep_corrected):
-        yield
-
-
-@fault()
-def the_anchor_of_the_whole_batch(deed: Deed) -> Iterator[None]:
-    """Where a batch stops at a correction, the place behind the batch is noted as an anchor."""
-    with changed(
-        CorrectablePartition,
-        "apply",
-        deed,
-        ("if self.anchors.note(self.next, self.maximum):",
-         "deed(batch.next != self.next)\nif self.anchors.note(batch.next, self.maximum):"),
-    ):  # fmt: skip
         yield
 
 

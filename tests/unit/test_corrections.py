@@ -234,6 +234,26 @@ def test_the_rest_of_the_batch_goes_on_after_a_correction() -> None:
     assert sum(run.state.counts.values()) == len(log)
 
 
+def test_an_anchor_is_where_the_batch_stopped_and_not_where_it_ends() -> None:
+    log = [
+        (trade("AAA", 10, 1, at(0.1), trade_id="a"), APPEND),
+        (trade("AAA", 10, 1, at(70), trade_id="b"), APPEND),
+        (cancel(trade_id="a"), APPEND),
+        (trade("AAA", 10, 1, at(400), trade_id="c"), APPEND),
+        (cancel(trade_id="c"), APPEND),
+        (FLUSH, APPEND),
+    ]
+    run = Run(configuration(**ONE_SECOND))
+
+    def read(first: int, end: int) -> list[RecordBatch]:
+        return [batch(log, first, end)]
+
+    apply_all(run.state, batch(log, 0, 4), read)
+    apply_all(run.state, batch(log, 4, 6), read)
+    assert run.state.counts["dead"] == 0
+    assert run.state.counts["control"] == 3
+
+
 def test_an_id_of_before_the_stretch_is_looked_for_further_back() -> None:
     """The second trade with the id is a duplicate of one that the first stretch does not hold.
 
