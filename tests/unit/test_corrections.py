@@ -240,7 +240,7 @@ def test_an_anchor_is_where_the_batch_stopped_and_not_where_it_ends() -> None:
         (trade("AAA", 10, 1, at(70), trade_id="b"), APPEND),
         (cancel(trade_id="a"), APPEND),
         (trade("AAA", 10, 1, at(400), trade_id="c"), APPEND),
-        (cancel(trade_id="c"), APPEND),
+        (cancel(trade_id="c", original_event_time=at(400)), APPEND),
         (FLUSH, APPEND),
     ]
     run = Run(configuration(**ONE_SECOND))
