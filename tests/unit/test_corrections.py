@@ -235,23 +235,26 @@ def test_the_rest_of_the_batch_goes_on_after_a_correction() -> None:
 
 
 def test_an_anchor_is_where_the_batch_stopped_and_not_where_it_ends() -> None:
+    """It stops three times; what the last correction reads begins where it stopped first."""
     log = [
         (trade("AAA", 10, 1, at(0.1), trade_id="a"), APPEND),
-        (trade("AAA", 10, 1, at(70), trade_id="b"), APPEND),
+        (trade("AAA", 10, 1, at(70)), APPEND),
         (cancel(trade_id="a"), APPEND),
+        (trade("AAA", 10, 1, at(200), trade_id="b"), APPEND),
+        (cancel(trade_id="b"), APPEND),
         (trade("AAA", 10, 1, at(400), trade_id="c"), APPEND),
         (cancel(trade_id="c", original_event_time=at(400)), APPEND),
-        (FLUSH, APPEND),
     ]
     run = Run(configuration(**ONE_SECOND))
+    stretches: list[tuple[int, int]] = []
 
     def read(first: int, end: int) -> list[RecordBatch]:
+        stretches.append((first, end))
         return [batch(log, first, end)]
 
-    apply_all(run.state, batch(log, 0, 4), read)
-    apply_all(run.state, batch(log, 4, 6), read)
-    assert run.state.counts["dead"] == 0
-    assert run.state.counts["control"] == 3
+    apply_all(run.state, batch(log, 0, 7), read)
+    assert (run.state.counts["control"], run.state.counts["dead"]) == (3, 0)
+    assert stretches[-1] == (2, 6)
 
 
 def test_an_id_of_before_the_stretch_is_looked_for_further_back() -> None:
