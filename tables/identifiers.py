@@ -32,6 +32,8 @@ class Identifiers:
         self._minutes: dict[int, list[list[str]]] = {}
         #: The same as a set for each minute, as far as it was looked into; and how far that is.
         self._indexes: dict[int, tuple[set[str], int]] = {}
+        #: Of a minute the list that takes one at a time; it is in `_minutes`, not in `_indexes`.
+        self._singles: dict[int, list[str]] = {}
         #: Identities registered anew while still held, with their last minute.
         self._again: dict[str, int] = {}
         self._fresh: dict[int, list[str]] = {}
@@ -81,6 +83,7 @@ class Identifiers:
         index, done = self._indexes.get(minute, (set(), 0))
         parts = self._minutes[minute]
         if done < len(parts):
+            self._singles.pop(minute, None)
             for part in parts[done:]:
                 index.update(part)
             self._indexes[minute] = (index, len(parts))
@@ -96,7 +99,13 @@ class Identifiers:
             self._again[identity] = minute
         else:
             self._known.add(identity)
-        self._note(minute, [identity])
+        single = self._singles.get(minute)
+        if single is None:
+            # A list for each would be nearly as much as what is in it.
+            single = self._singles[minute] = []
+            self._minutes.setdefault(minute, []).append(single)
+        single.append(identity)
+        self._fresh.setdefault(minute, []).append(identity)
 
     def forget(self, watermark: int) -> None:
         """Release the minutes that no record can match any more."""
@@ -105,6 +114,7 @@ class Identifiers:
             for part in self._minutes.pop(minute):
                 self._known.difference_update(part)
             self._indexes.pop(minute, None)
+            self._singles.pop(minute, None)
             self._fresh.pop(minute, None)
             self._forgotten_chunks.extend(self._chunks.pop(minute, ()))
         if gone and self._again:

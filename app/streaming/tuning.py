@@ -20,7 +20,7 @@ _AGAIN_SECONDS = 0.1
 #: glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 #: Of a soak at 2,000 events/s with a horizon of a minute: what malloc held free after 5 and 10
-#: minutes was 27 and 60 MB without, 20 MB after 10 with two arenas alone, 5 MB after 5 with all.
+#: minutes was 27 and 60 MB without, 20 MB after 10 with two arenas alone, 6 MB after 5 with all.
 ARENAS = 2
 #: Blocks of this size and more are mapped by themselves, and given back as soon as they are free.
 #: Half of it gave 2.3 instead of 2.1 CPU seconds for a million records of a backlog (`make bench`).
