@@ -138,6 +138,7 @@ async def test_what_a_worker_exports_is_documented_and_each_record_is_observed_o
             "candlewick_checkpoint_failures_total",
             "candlewick_clock_skew_records_total",
             "candlewick_fenced_total",
+            "candlewick_recall_seconds",
         }
         assert documented().keys() - seen <= missing | {"candlewick_forming_bars_total"}
         assert await worker.stop() == 0
