@@ -18,15 +18,11 @@ logger = logging.getLogger(__name__)
 #: Seconds after which a task that has swallowed its cancellation is cancelled again.
 _AGAIN_SECONDS = 0.1
 #: glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-#: Of a soak at 2,000 events/s with a horizon of a minute: what malloc held free after 5 and 10
-#: minutes was 27 and 60 MB without, 20 MB after 10 with two arenas alone, 6 MB after 5 with all.
+_ARENA_MAX = -8
+#: Of a soak at 2,000 events/s with a horizon of a minute: what malloc held free after 10 minutes was
+#: 60 MB without, and 20 MB with two. Thresholds for mapping (1 MiB) and trimming (16 MiB) on top gave
+#: 6 MB, but cost a fifth of the speed of a backlog (`make bench`: 469,000 against 569,000 records/s).
 ARENAS = 2
-#: Blocks of this size and more are mapped by themselves, and given back as soon as they are free.
-#: Half of it gave 2.3 instead of 2.1 CPU seconds for a million records of a backlog (`make bench`).
-MAPPED_BYTES = 1024 * 1024
-#: So much may be free at the end of the heap: it is not given back for each batch, and taken again.
-TRIMMED_BYTES = 16 * 1024 * 1024
 _close_fetcher = Fetcher.close
 
 
@@ -45,13 +41,11 @@ def tune_process() -> None:
 
 
 def tune_memory() -> bool:
-    """Have glibc give freed memory back; call it before the stores are opened.
+    """Have glibc use freed memory again; call it before the stores are opened.
 
-    RocksDB's write buffers are blocks of 1 MiB, made in one thread and freed in another. glibc maps
-    the first of them by themselves, then takes their size for usual (its threshold is dynamic) and
-    puts them into one of 8 arenas a core, where what is freed stays. So: a threshold that stays,
-    and two arenas. What was free and kept grew from 28 to 60 MB in 8 minutes (`mallinfo2`) while
-    what was in use did not grow.
+    RocksDB's write buffers are blocks of 1 MiB, made in one thread and freed in another; glibc puts
+    them into one of 8 arenas a core, where what is freed stays. What was free and kept grew from 28
+    to 60 MB in 8 minutes (`mallinfo2`) while what was in use did not grow.
 
     Returns:
         False, with nothing changed, where there is no glibc or the environment has its own wishes.
@@ -65,8 +59,7 @@ def tune_memory() -> bool:
     except (AttributeError, OSError) as error:
         logger.debug("not glibc's allocator: %r", error)
         return False
-    wanted = {_ARENA_MAX: ARENAS, _MMAP_THRESHOLD: MAPPED_BYTES, _TRIM_THRESHOLD: TRIMMED_BYTES}
-    return all([change(name, value) for name, value in wanted.items()])
+    return bool(change(_ARENA_MAX, ARENAS))
 
 
 def quiet_lost_futures(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""What is freed goes back: glibc's arenas and its threshold, in processes of their own."""
+"""What is freed is used again: glibc's arenas, in processes of their own."""
 
 from __future__ import annotations
 
@@ -33,20 +33,6 @@ libc.malloc_info(0, out)
 libc.fflush(out)
 barrier.wait()
 """
-#: Prints how many of eight blocks of 1 MiB are mapped by themselves, once one was freed.
-MAPPED = """
-import ctypes
-class Info(ctypes.Structure):
-    _fields_ = [(str(number), ctypes.c_size_t) for number in range(10)]
-info = ctypes.CDLL(None).mallinfo2
-info.restype = Info
-mapped = lambda: getattr(info(), "3")
-block = bytearray(1 << 20)
-del block
-before = mapped()
-blocks = [bytearray(1 << 20) for _ in range(8)]
-print(mapped() - before)
-"""
 
 
 def output(program: str, **environment: str) -> str:
@@ -66,11 +52,6 @@ def output(program: str, **environment: str) -> str:
 def test_threads_share_few_arenas(call: str) -> None:
     assert output(ARENAS_USED).count("<heap nr") > ARENAS
     assert output(f"{call}\n{ARENAS_USED}").count("<heap nr") <= ARENAS
-
-
-def test_large_blocks_are_mapped_also_after_one_was_freed() -> None:
-    assert int(output(MAPPED)) < 8
-    assert int(output(f"tune_memory()\n{MAPPED}")) == 8
 
 
 def test_what_the_environment_says_of_the_allocator_holds() -> None:
