@@ -20,8 +20,8 @@ _AGAIN_SECONDS = 0.1
 #: glibc's malloc.h.
 _ARENA_MAX = -8
 #: Of a soak at 2,000 events/s with a horizon of a minute: what malloc held free after 10 minutes
-#: was 60 MB without, and 20 MB with two. Thresholds for mapping (1 MiB) and trimming (16 MiB) on top
-#: gave 6 MB, but cost a fifth of a backlog's speed (`make bench`: 469,000 against 569,000 a second).
+#: was 60 MB without, and 20 MB with two. Thresholds for mapping (1 MiB) and trimming (16 MiB) on
+#: top gave 6 MB, but cost a fifth of a backlog's speed (469,000 against 569,000 records a second).
 ARENAS = 2
 _close_fetcher = Fetcher.close
 
