@@ -230,7 +230,10 @@ def test_workers_end_in_order_when_their_run_is_killed(
     for text in texts(logs):
         assert "the supervisor of this worker has ended" in text
         assert "stopped: " in text  # with a checkpoint, as at any stop
-        assert "[error" not in text
+        assert "Traceback" not in text
+        # The clients may complain: the other worker's stop is a rebalance that this one ends in.
+        errors = [line for line in text.splitlines() if "[error" in line]
+        assert not [line for line in errors if "[app." in line or "[faust" in line], errors
     assert processes_of(tmp_path) == []
 
 
