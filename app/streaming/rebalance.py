@@ -102,9 +102,18 @@ class Rebalances:
         self._owned.set()
 
     def delivering(self) -> None:
-        """Faust has sought and resumed what flows; what else is ready follows by itself."""
+        """Faust has sought and resumed what flows; what else is ready follows by itself.
+
+        What flows is sought once more. Faust lets a fetch through before it resumes the partitions
+        (consumer.py, `getmany`): records that come in between it drops without a word, and where
+        the log goes on behind them for nobody, they would never be read.
+        """
         self._delivering = True
-        for tp, runner in self._engine.runners.items():
+        engine = self._engine
+        flowing = engine.positions(self._flowing)
+        if flowing:
+            engine.start(engine.consumer.seek_sources(flowing))
+        for tp, runner in engine.runners.items():
             if runner.ready and tp not in self._taking:
                 self._open_soon(tp, runner)
         self._tell()
