@@ -19,6 +19,7 @@ from faust.types import TP
 from app.exits import OperatorError, RefusalError
 from app.identity import transactional_id
 from app.observe.health import Phase
+from app.streaming.restore import retry_delay
 from app.streaming.runner import PartitionRunner
 from app.streaming.store import StoreDamagedError
 from app.streaming.transaction import TransactionTimedOutError
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between attempts to restore a partition.
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 #: Failures at one position, not the broker's, after which a worker gives up.
 SAME_FAILURES = 3
 #: Seconds for which nothing but failures of this machine or refusals of the broker are tried again.
@@ -71,7 +70,7 @@ async def restore_with_patience(runner: PartitionRunner, owned: asyncio.Event) -
                     f"{name} cannot be restored since {now - failing_since:.0f} s: {error!r}; "
                     "nothing is lost, another worker or the next start goes on where it ended"
                 ) from error
-            delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+            delay = retry_delay(attempt)
             attempt += 1
             runner.log.warning(
                 "%s cannot be restored: %r; again in %.1f s", name, error, delay,
@@ -130,7 +129,7 @@ class Failures:
                 self._count_failure(tp, runner, error)
             repeated = _count(self._repeated, tp, runner.position)
             if repeated > 1:
-                await asyncio.sleep(RETRY_SECONDS[min(repeated - 2, len(RETRY_SECONDS) - 1)])
+                await asyncio.sleep(retry_delay(repeated - 2))
         # After a rebalance the new assignment has decided already.
         if engine.is_current(tp, runner, generation):
             engine.rebalances.take(tp)

@@ -18,15 +18,13 @@ from aiokafka.errors import KafkaError
 
 from app.contracts.batch import RecordBatch
 from app.streaming.protocols import Recall
-from app.streaming.restore import POLL_MILLISECONDS, bounds
+from app.streaming.restore import POLL_MILLISECONDS, bounds, retry_delay
 from app.streaming.slim import SlimBatch
 from app.streaming.transport import merge_batches
 
 if TYPE_CHECKING:
     from app.streaming.runner import PartitionRunner
 
-#: Seconds between attempts while the broker is away.
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _MILLISECOND = 1_000_000
 
 
@@ -60,7 +58,7 @@ async def take_rest(
                     if asked() is None and not runner.accept(batch.since(runner.position)):
                         return False
         except (KafkaError, OSError) as error:
-            delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+            delay = retry_delay(attempt)
             attempt += 1
             runner.log.warning(
                 "%s %d: the log cannot be read again: %r; again in %.1f s",

@@ -25,6 +25,13 @@ WRITE_BYTES = 4 * 1024 * 1024
 TOMBSTONE_SECONDS = 24 * 3600
 POLL_MILLISECONDS = 500
 RETRY_MILLISECONDS = 10
+#: Seconds between attempts while a broker is away; the last one from then on.
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+def retry_delay(attempt: int) -> float:
+    """Seconds to wait after a failed attempt, counted from 0."""
+    return RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
 
 
 @dataclass(frozen=True, slots=True)

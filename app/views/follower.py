@@ -26,7 +26,7 @@ from app.connection import client_options
 from app.identity import worker_folder
 from app.settings import Settings
 from app.streaming import slim
-from app.streaming.restore import Bounds, bounds
+from app.streaming.restore import Bounds, bounds, retry_delay
 from app.streaming.slim import SlimBatch
 from app.streaming.store import StoreDamagedError
 from app.streaming.topic_identity import topic_ids
@@ -53,7 +53,6 @@ WAIT_MILLISECONDS = 200
 #: Seconds between two rounds at the log's end: commits come every 50 ms, writes need not.
 ROUND_SECONDS = 0.1
 STOP_SECONDS = 5.0
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _MILLISECOND = 1_000_000
 
 
@@ -152,7 +151,7 @@ class Views:
                         attempt = 0
             except Exception as error:  # noqa: BLE001
                 # Of whatever kind, it is said and tried again: a view never ends the worker.
-                delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+                delay = retry_delay(attempt)
                 attempt += 1
                 logger.warning("views stopped: %r; again in %.1f s", error, delay)
                 for followed in self._followed.values():

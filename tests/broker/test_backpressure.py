@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 
 from app.admin import ensure_topics
 from app.broker import EmbeddedBroker
-from app.streaming.failures import RETRY_SECONDS
+from app.streaming.restore import RETRY_SECONDS
 from app.topics import output_topic, ticks_topic
 from tests.broker.backpressure import (
     MEGABYTE,
