@@ -30,4 +30,4 @@ def register(app: CandlewickApp, stage: WindowedStage) -> None:
     @app.agent(batch_topic(app, stage), name=AGENT, concurrency=1)
     async def quotes(stream: Any) -> None:
         async for batch in stream:
-            await app.engine.handle(batch)
+            await app.engine.handle(batch, AGENT)

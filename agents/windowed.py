@@ -10,7 +10,7 @@ from app.contracts.batch import RecordBatch
 from app.contracts.outputs import Taken
 from app.exits import RefusalError
 from app.settings import Settings
-from app.streaming.protocols import Progress, Reader, Recall
+from app.streaming.protocols import Progress, Reader, Recall, Stage
 from app.streaming.tables import StateTable
 from app.streaming.transport import BatchSchema
 from app.topics import bars_topic, output_topic, source_topic
@@ -184,6 +184,7 @@ def add_table(
         StateTable(
             app,
             engine=app.engine,
+            agent=stage.agent,
             source=stage.source,
             changelog=stage.changelog,
             prefix=SYMBOL_PREFIX,
@@ -195,6 +196,6 @@ def add_table(
     )
 
 
-def batch_topic(app: CandlewickApp, stage: WindowedStage) -> Any:
+def batch_topic(app: CandlewickApp, stage: Stage) -> Any:
     """The stage's source, a fetch an event."""
     return app.topic(stage.source, schema=BatchSchema(), acks=False, maxsize=QUEUED_BATCHES)

@@ -24,7 +24,7 @@ from app.groups import delete_groups
 from app.identity import deployment_folder
 from app.settings import PREFIX, Settings
 from app.stages import occupied_groups, stage_agents, stage_groups, with_all_agents
-from app.topics import TopicSpec, source_topic, topic_table
+from app.topics import TopicSpec, own_topics, topic_table
 
 #: Seconds for topics to appear or vanish on the broker.
 TOPIC_SECONDS = 30.0
@@ -225,7 +225,6 @@ async def delete_deployment(settings: Settings, seconds: float = TOPIC_SECONDS) 
         TopicUnavailableError: the broker refuses to remove a topic, or does not do it in time.
     """
     whole = with_all_agents(settings)
-    shared = {source_topic(whole, agent) for agent in whole.agents}
     async with connect(settings) as client:
         groups = await stage_groups(client, whole)
         occupied = await occupied_groups(client, groups)
@@ -237,7 +236,7 @@ async def delete_deployment(settings: Settings, seconds: float = TOPIC_SECONDS) 
                 "running; stop it first (a killed one leaves after broker.session_timeout)"
             )
         existing = await describe(client)
-        own = {spec.name for spec in topic_table(whole)} - shared
+        own = set(own_topics(whole))
         # Faust's own topic of an app, where it was not switched off (topic_disable_leader).
         own |= {
             name

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from agents import bars, quotes
+from typing import Any
+
+from agents import bars, indicators, quotes
 from app.assembly import make_app
 from app.observe.logs import faust_logging
 from app.settings import load_settings
 
-AGENTS = {"bars": bars, "quotes": quotes}
+AGENTS: dict[str, Any] = {"bars": bars, "indicators": indicators, "quotes": quotes}
 
 settings = load_settings()
 stages = {name: AGENTS[name].make_stage(settings) for name in settings.agents}

@@ -61,6 +61,18 @@ def _split(value: Any) -> Any:
     )
 
 
+def _split_names(value: Any) -> Any:
+    return tuple(_split(value))
+
+
+def _object(value: Any) -> Any:
+    """What is an object in the file is JSON in the environment."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected JSON: {error}") from None
+
+
 def _intervals(value: tuple[int, ...]) -> tuple[int, ...]:
     if not value:
         raise ValueError("at least one interval is needed")
@@ -91,6 +103,9 @@ Duration = Annotated[int, BeforeValidator(_duration), Field(ge=0)]
 Intervals = Annotated[tuple[Duration, ...], BeforeValidator(_split), AfterValidator(_intervals)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 TopicPrefix = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,63}\.)?$")]
+
+
+AgentName = Literal["bars", "quotes", "indicators"]
 
 
 class Group(BaseModel):
@@ -196,6 +211,12 @@ class TopicSettings(Group):
     compression: Literal["none", "lz4", "zstd"] = "lz4"
 
 
+#: The group of an agent's settings, where it has one besides those of the bars.
+AGENT_GROUPS = {"indicators": "indicators"}
+DEFAULT_INDICATORS = (
+    "SMA(20),SMA(50),EMA(12),EMA(26),RSI(14),MACD(12,26,9),BOLLINGER(20,2),ATR(14),VWAP(14),"
+    "SESSION_VWAP,MOMENTUM(10),VOLATILITY(20)"
+)
 #: Not part of the hash of deployments that were made before there was one.
 RECALL_HORIZON = "1d"
 
@@ -222,6 +243,20 @@ class BarSettings(Group):
     clock_ahead: Duration = _default("1s", description="a record moves the clock this far ahead")
     max_ahead: Duration = _default("10s", description="beyond the append time: dead")
     max_symbols: int = Field(default=100_000, ge=1, description="a partition")
+
+
+class IndicatorSettings(Group):
+    """What the indicators agent computes. All of it changes results of its own."""
+
+    default: str = Field(
+        default=DEFAULT_INDICATORS, description="of each bar size that by_interval does not name"
+    )
+    by_interval: Annotated[dict[str, str], BeforeValidator(_object)] = Field(
+        default={}, description='bar size to indicators: {"1m": "EMA(12),RSI(14)", "1s": ""}'
+    )
+    modules: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = Field(
+        default=(), description="Python modules with indicators of your own"
+    )
 
 
 class CheckpointSettings(Group):
@@ -284,13 +319,15 @@ class Settings(BaseSettings):
     deployment: Name = "default"
     worker: Name = Field(default="worker", description="a folder and a name in the logs")
     topic_prefix: TopicPrefix = Field(default="", description="of a cluster, ends with a dot")
-    agents: Annotated[
-        tuple[Literal["bars", "quotes"], ...], BeforeValidator(_split), AfterValidator(_agents)
-    ] = ("bars", "quotes")
+    agents: Annotated[tuple[AgentName, ...], BeforeValidator(_split), AfterValidator(_agents)] = (
+        "bars",
+        "quotes",
+    )
     data_dir: Path = Path("data")
     broker: BrokerSettings = BrokerSettings()
     topics: TopicSettings = TopicSettings()
     bars: BarSettings = BarSettings()
+    indicators: IndicatorSettings = IndicatorSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     views: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
@@ -328,8 +365,19 @@ class Settings(BaseSettings):
             "partitions": self.topics.partitions,
             "max_message_bytes": self.topics.max_message_bytes,
         }
-        text = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _hash(chosen)
+
+    def hash_of(self, agent: str) -> str:
+        """Hash of every setting that changes an agent's results: its own, and those behind it."""
+        if agent not in AGENT_GROUPS:
+            return self.results_hash
+        own = getattr(self, AGENT_GROUPS[agent]).model_dump(mode="json")
+        return _hash({"before": self.results_hash, agent: own})
+
+
+def _hash(chosen: dict[str, Any]) -> str:
+    text = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _unknown_environment_names() -> list[str]:

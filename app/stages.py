@@ -11,9 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from app.identity import deployment_name
 from app.settings import Settings
+from app.topics import AGENTS
 
-#: Every agent there is.
-AGENTS: tuple[str, ...] = Settings.model_fields["agents"].default
 #: States of a consumer group without a member.
 VACANT = ("Empty", "Dead")
 

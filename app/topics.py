@@ -1,20 +1,76 @@
 """All topics, in one table: name, what it carries, and how it must be made.
 
-Names carry the cluster's prefix; outputs also the deployment. Every topic has the same number of
-partitions and LogAppendTime; `app/admin.py` creates what is missing and checks what is there.
+Names carry the cluster's prefix; all but the inputs also the deployment. Every topic has the same
+number of partitions and LogAppendTime; `app/admin.py` creates what is missing and checks what is
+there. What an agent reads and writes is in `AGENT_TOPICS`; one agent may read what another writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from app.durations import NANOSECONDS
 from app.settings import Settings
 
+#: Agents whose outputs are bars of windows.
+WINDOWED = ("bars", "quotes")
+#: Input topics, which all deployments of a prefix share, and what they carry.
+INPUTS = {
+    "ticks": "trades and control records",
+    "quotes": "quotes and control records",
+}
 #: Room for the headers of a dead record above its source's limit, in bytes.
 DEAD_HEADROOM = 64 * 1024
+TEN_MINUTES_MS = 10 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class AgentTopics:
+    """What an agent reads and writes, without prefix and deployment.
+
+    Attributes:
+        source: an input, or a topic of the deployment.
+        outputs: by the name that the agent gives them: topic, and what it carries.
+        forming: what it publishes beside its checkpoints, if anything.
+    """
+
+    source: str
+    outputs: Mapping[str, tuple[str, str]]
+    forming: str | None = None
+
+
+def _windowed(agent: str, source: str, bars: str, records: str, kind: str) -> AgentTopics:
+    return AgentTopics(
+        source,
+        {
+            "bars": (bars, f"closed {kind} and their revisions"),
+            "late": (f"{agent}.late", f"{records} beyond the correction horizon"),
+            "dead": _dead(agent),
+        },
+        forming=f"forming {kind}",
+    )
+
+
+def _dead(agent: str) -> tuple[str, str]:
+    return f"{agent}.dead", "bad records: raw bytes, reason and position in headers"
+
+
+AGENT_TOPICS: Mapping[str, AgentTopics] = {
+    "bars": _windowed("bars", "ticks", "bars", "trades", "bars"),
+    "quotes": _windowed("quotes", "quotes", "quotes.bars", "quotes", "quote bars"),
+    "indicators": AgentTopics(
+        "bars",
+        {
+            "indicators": ("indicators", "indicators of each closed bar and its revisions"),
+            "dead": _dead("indicators"),
+        },
+    ),
+}
+
+#: Every agent there is.
+AGENTS = tuple(AGENT_TOPICS)
 
 
 @dataclass(frozen=True)
@@ -44,82 +100,89 @@ class TopicSpec:
         return entries
 
 
+def input_topic(settings: Settings, name: str) -> str:
+    """Name of an input topic; all deployments of a prefix share it."""
+    return f"{settings.topic_prefix}{name}"
+
+
 def ticks_topic(settings: Settings) -> str:
-    """Name of the input topic; all deployments of a prefix share it."""
-    return f"{settings.topic_prefix}ticks"
+    """Name of the trades' input topic."""
+    return input_topic(settings, "ticks")
 
 
 def quotes_topic(settings: Settings) -> str:
-    """Name of the quotes' input topic; all deployments of a prefix share it."""
-    return f"{settings.topic_prefix}quotes"
+    """Name of the quotes' input topic."""
+    return input_topic(settings, "quotes")
+
+
+def output_topic(settings: Settings, output: str) -> str:
+    """Name of a topic of the deployment: `bars`, `quotes.bars`, `AGENT.late`, `.changelog` ..."""
+    return f"{settings.topic_prefix}{settings.deployment}.{output}"
 
 
 def source_topic(settings: Settings, agent: str) -> str:
     """Name of the topic that an agent reads."""
-    return {"bars": ticks_topic, "quotes": quotes_topic}[agent](settings)
+    source = AGENT_TOPICS[agent].source
+    return input_topic(settings, source) if source in INPUTS else output_topic(settings, source)
+
+
+def output_topics(settings: Settings, agent: str) -> dict[str, str]:
+    """Names of the topics that an agent writes, by the name that it gives them."""
+    outputs = AGENT_TOPICS[agent].outputs
+    return {output: output_topic(settings, name) for output, (name, _) in outputs.items()}
 
 
 def bars_topic(settings: Settings, agent: str) -> str:
     """Name of the topic of an agent's closed bars: `DEPLOYMENT.bars`, `DEPLOYMENT.quotes.bars`."""
-    return output_topic(settings, "bars" if agent == "bars" else f"{agent}.bars")
+    return output_topics(settings, agent)["bars"]
 
 
-def output_topic(settings: Settings, output: str) -> str:
-    """Name of an output: `bars`, `quotes.bars`, and `AGENT.late`, `.dead`, `.forming`,
-    `.changelog`.
-    """
-    return f"{settings.topic_prefix}{settings.deployment}.{output}"
+def own_topics(settings: Settings) -> list[str]:
+    """Names of the topics that are the deployment's own: all but the inputs."""
+    shared = {input_topic(settings, name) for name in INPUTS}
+    return [spec.name for spec in topic_table(settings) if spec.name not in shared]
 
 
 def topic_table(settings: Settings) -> tuple[TopicSpec, ...]:
     """Every topic of this deployment's agents, inputs first."""
     chosen = settings.topics
     retention = chosen.retention // NANOSECONDS["ms"]
+    found: dict[str, TopicSpec] = {}
 
-    def spec(
+    def add(
         name: str,
         carries: str,
         *,
         cleanup: Literal["delete", "compact"] = "delete",
         retention_ms: int | None = retention,
         headroom: int = 0,
-    ) -> TopicSpec:
-        return TopicSpec(
-            name=name,
-            carries=carries,
-            partitions=chosen.partitions,
-            replication=chosen.replication,
-            cleanup=cleanup,
-            retention_ms=None if cleanup == "compact" else retention_ms,
-            max_message_bytes=chosen.max_message_bytes + headroom,
-            min_insync_replicas=chosen.min_insync_replicas,
+    ) -> None:
+        found.setdefault(
+            name,
+            TopicSpec(
+                name=name,
+                carries=carries,
+                partitions=chosen.partitions,
+                replication=chosen.replication,
+                cleanup=cleanup,
+                retention_ms=None if cleanup == "compact" else retention_ms,
+                max_message_bytes=chosen.max_message_bytes + headroom,
+                min_insync_replicas=chosen.min_insync_replicas,
+            ),
         )
 
-    ten_minutes = 10 * 60 * 1000
-    carried = {"bars": ("trades", "bars"), "quotes": ("quotes", "quote bars")}
-
-    def outputs(agent: str) -> Iterator[TopicSpec]:
-        records, bars = carried[agent]
-        yield spec(bars_topic(settings, agent), f"closed {bars} and their revisions")
-        yield spec(
-            output_topic(settings, f"{agent}.late"), f"{records} beyond the correction horizon"
-        )
-        yield spec(
-            output_topic(settings, f"{agent}.dead"),
-            "bad records: raw bytes, reason and position in headers",
-            headroom=DEAD_HEADROOM,
-        )
-        yield spec(
-            output_topic(settings, f"{agent}.forming"), f"forming {bars}", retention_ms=ten_minutes
-        )
-        yield spec(
-            output_topic(settings, f"{agent}.changelog"),
-            "state rows and markers",
-            cleanup="compact",
-        )
-
-    inputs = [
-        spec(source_topic(settings, agent), f"{carried[agent][0]} and control records")
-        for agent in settings.agents
-    ]
-    return (*inputs, *(each for agent in settings.agents for each in outputs(agent)))
+    carried = {name: text for each in AGENT_TOPICS.values() for name, text in each.outputs.values()}
+    for agent in settings.agents:
+        source = AGENT_TOPICS[agent].source
+        add(source_topic(settings, agent), INPUTS.get(source) or carried[source])
+    for agent in settings.agents:
+        topics = AGENT_TOPICS[agent]
+        for output, (name, text) in topics.outputs.items():
+            headroom = DEAD_HEADROOM if output == "dead" else 0
+            add(output_topic(settings, name), text, headroom=headroom)
+        if topics.forming is not None:
+            forming = output_topic(settings, f"{agent}.forming")
+            add(forming, topics.forming, retention_ms=TEN_MINUTES_MS)
+        changelog = output_topic(settings, f"{agent}.changelog")
+        add(changelog, "state rows and markers", cleanup="compact")
+    return tuple(found.values())

@@ -162,7 +162,7 @@ class WindowedPartition(ABC, Generic[Held, Records]):
     def _dead(self, batch: RecordBatch, dead: Dead) -> None:
         self.counts["dead"] += len(dead)
         for position, reason in dead:
-            headers = _headers(reason, batch, position)
+            headers = headers_of(reason, batch, position)
             self.publisher.dead(OutputRecord(None, batch.values[position], headers), reason)
 
     def _control(self, step: Control, dead: Dead) -> None:
@@ -208,7 +208,7 @@ class WindowedPartition(ABC, Generic[Held, Records]):
             for index in np.flatnonzero(late).tolist():
                 position = int(records.position[index])
                 key = self.symbols.names[int(records.symbol[index])].encode()
-                headers = _headers("late", batch, position)
+                headers = headers_of("late", batch, position)
                 self.publisher.late(OutputRecord(key, batch.values[position], headers))
         return ~late
 
@@ -269,6 +269,7 @@ def _shared_headers(reason: str, topic: str, partition: int) -> tuple[tuple[str,
     )
 
 
-def _headers(reason: str, batch: RecordBatch, position: int) -> list[tuple[str, bytes]]:
+def headers_of(reason: str, batch: RecordBatch, position: int) -> list[tuple[str, bytes]]:
+    """Headers of a late or dead record: why, and where it was."""
     offset = str(int(batch.offsets[position])).encode()
     return [*_shared_headers(reason, batch.topic, batch.partition), ("offset", offset)]

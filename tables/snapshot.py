@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from app.contracts.outputs import OutputRecord, Taken
@@ -105,24 +105,29 @@ def take(state: WindowedPartition[Any, Any], topic_id: str) -> Taken:
     return taken
 
 
-def check_marker(marker: Marker, configuration: BarsConfiguration, topic_id: str) -> None:
+def check_marker(
+    marker: Marker, results_hash: str, topic_id: str, versions: Sequence[int], settings: str
+) -> None:
     """Refuse state of other results.
+
+    Args:
+        versions: of the rows, that this code reads, ascending.
+        settings: those in the hash, in words.
 
     Raises:
         StateRefusedError: another row version, settings hash or source topic.
     """
     action = "use --reset or another deployment name"
-    if marker.version not in READ_VERSIONS:
-        age = "newer" if marker.version > ROW_VERSION else "older"
+    if marker.version not in versions:
+        age = "newer" if marker.version > versions[-1] else "older"
         raise StateRefusedError(
             f"stored state has row version {marker.version}, {age} than this code reads "
-            f"({READ_VERSIONS[0]} to {ROW_VERSION}): use the version that wrote it, or {action}"
+            f"({versions[0]} to {versions[-1]}): use the version that wrote it, or {action}"
         )
-    if marker.results_hash != configuration.results_hash:
+    if marker.results_hash != results_hash:
         raise StateRefusedError(
             f"stored state was computed with settings {marker.results_hash}, "
-            f"these are {configuration.results_hash} (intervals, grace, horizon, policy, "
-            f"partitions or bounds differ): {action}"
+            f"these are {results_hash} ({settings} differ): {action}"
         )
     if marker.topic_id != topic_id:
         raise StateRefusedError(
@@ -153,7 +158,13 @@ def load(
     if value is None:
         return kind(configuration, partition, read)
     marker = decode_marker(value)
-    check_marker(marker, configuration, topic_id)
+    check_marker(
+        marker,
+        configuration.results_hash,
+        topic_id,
+        READ_VERSIONS,
+        "intervals, grace, horizon, policy, partitions or bounds",
+    )
     state = kind(configuration, partition, read, marker.sources)
     state.next = marker.next
     state.maximum = NO_MAXIMUM if marker.maximum is None else marker.maximum

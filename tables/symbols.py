@@ -27,6 +27,15 @@ MAX_TEXTS = 4096
 _UNKNOWN = -1
 
 
+def symbol_fault(name: str, partition: int, partitions: int) -> str | None:
+    """Why a symbol is refused: its characters, or that it belongs to another partition."""
+    if _SYMBOL.match(name) is None:
+        return "bad_symbol"
+    if partition_of(name.encode(), partitions) != partition:
+        return "wrong_partition"
+    return None
+
+
 class Symbols:
     """The symbols of one partition; a code indexes `names` and `faults`.
 
@@ -61,11 +70,7 @@ class Symbols:
 
     def fault_of(self, name: str) -> str | None:
         """Why a symbol is refused: its characters, or that it belongs to another partition."""
-        if _SYMBOL.match(name) is None:
-            return "bad_symbol"
-        if partition_of(name.encode(), self.partitions) != self.partition:
-            return "wrong_partition"
-        return None
+        return symbol_fault(name, self.partition, self.partitions)
 
     def faulty(self, symbol: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Whether each code's symbol is refused, shape (n,)."""

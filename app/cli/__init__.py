@@ -19,6 +19,8 @@ from app.cli.completion import completion
 from app.cli.dead import dead
 from app.cli.doctor import doctor
 from app.cli.feeds import replay
+from app.cli.indicators import indicators
+from app.cli.profile import profile
 from app.cli.reconcile import reconcile
 from app.cli.reset import reset
 from app.cli.run import run
@@ -35,7 +37,15 @@ class Commands(CandlewickGroup):
     sections: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "Start": ("up", "run", "doctor"),
         "Send": ("replay", "simulate"),
-        "Look": ("bars", "reconcile", "dead", "topics", "settings"),
+        "Look": (
+            "bars",
+            "indicators",
+            "reconcile",
+            "profile",
+            "dead",
+            "topics",
+            "settings",
+        ),
         "Operate": ("worker", "broker", "reset", "completion"),
     }
 
@@ -68,6 +78,8 @@ for command in (
     completion,
     dead,
     doctor,
+    indicators,
+    profile,
     reconcile,
     replay,
     reset,

@@ -21,7 +21,6 @@ from app.settings import BarSettings, Settings, SettingsError, load_settings
 Result = TypeVar("Result")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-AGENTS: tuple[str, ...] = Settings.model_fields["agents"].default
 
 
 def _expected_errors() -> tuple[type[BaseException], ...]:

@@ -10,7 +10,6 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from app.cli.common import (
-    AGENTS,
     Result,
     clear_progress,
     deployment_options,
@@ -27,6 +26,7 @@ from app.cli.common import (
 from app.cli.letters import letter_json, letter_lines, list_lines
 from app.contracts.reasons import REASONS, explain
 from app.settings import Settings
+from app.topics import AGENTS
 
 if TYPE_CHECKING:
     from app.dead import DeadLetter

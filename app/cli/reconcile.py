@@ -10,7 +10,6 @@ import click
 
 from app import exits
 from app.cli.common import (
-    AGENTS,
     SHARE,
     clear_progress,
     deployment_options,
@@ -26,6 +25,7 @@ from app.cli.common import (
 )
 from app.durations import NANOSECONDS
 from app.settings import Settings
+from app.topics import WINDOWED
 
 if TYPE_CHECKING:
     from app.reconcile.compare import Difference, Drift
@@ -42,7 +42,7 @@ LEFT_OUT = {
 @click.command()
 @click.option("--from", "begin", metavar="TIME", callback=event_time, help="Bars that start here.")
 @click.option("--to", "end", metavar="TIME", callback=event_time, help="Bars that start before.")
-@click.option("--agent", type=click.Choice(AGENTS), help="Only this agent's; else all agents'.")
+@click.option("--agent", type=click.Choice(WINDOWED), help="Only this agent's; else all agents'.")
 @click.option(
     "--threshold",
     type=SHARE,

@@ -20,7 +20,7 @@ from app.connection import connect
 from app.identity import deployment_folder, deployment_name
 from app.settings import Settings
 from app.stages import stage_groups, with_all_agents
-from app.topics import source_topic, topic_table
+from app.topics import own_topics
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -50,12 +50,6 @@ def confirm_reset(settings: Settings, *, yes: bool) -> None:
     say(f"folder: {deployment_folder(settings)}")
     if not yes:
         click.confirm(f"remove deployment {settings.deployment!r}?", abort=True, err=True)
-
-
-def own_topics(whole: Settings) -> list[str]:
-    """Return the topics that are a deployment's own, of the settings of the whole of it."""
-    shared = {source_topic(whole, agent) for agent in whole.agents}
-    return [spec.name for spec in topic_table(whole) if spec.name not in shared]
 
 
 async def _present(settings: Settings) -> dict[str, Any]:

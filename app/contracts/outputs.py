@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,10 +17,22 @@ class OutputRecord(NamedTuple):
     headers: Headers
 
 
+class RoutedRecord(NamedTuple):
+    """One record for another partition than the source's: the next stage has other keys."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    partition: int
+
+
 @dataclass(slots=True)
 class Taken:
-    """The content of one checkpoint, frozen: outputs by name, rows (None deletes), position."""
+    """The content of one checkpoint, frozen: outputs by name, rows (None deletes), position.
+
+    An output has records of one kind.
+    """
 
     next: int
-    outputs: dict[str, list[OutputRecord]] = field(default_factory=dict)
+    outputs: Mapping[str, Sequence[OutputRecord | RoutedRecord]] = field(default_factory=dict)
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)

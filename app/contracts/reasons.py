@@ -88,6 +88,10 @@ REASONS: Final[dict[str, Reason]] = {
         "bars.recall_horizon",
         "compare it with the trade as it was sent, resend it edited",
     ),
+    "unknown_interval": Reason(
+        "no bars of that interval are computed here (bars.intervals)",
+        "nothing to mend; find who else writes to this topic",
+    ),
     "log_gone": Reason(
         "the part of the log that holds the corrected bar's trades is deleted already",
         "a longer topics.retention, or a shorter bars.recall_horizon, for the next ones",

@@ -146,6 +146,22 @@ class Bar(Contract):
     sources: tuple[str, ...]
 
 
+class Indicators(Contract):
+    """The indicators of one version of a bar, which has the same symbol, interval and start.
+
+    `values` has each output by the name that it was asked for by (`RSI(14)`,
+    `MACD(12,26,9).signal`), null in its warm-up and where it has none. `revision` is that of the
+    bar. `exact` is false where an older bar was revised meanwhile, until that has left all windows.
+    """
+
+    symbol: Symbol
+    interval: str
+    start: int
+    revision: Annotated[int, Field(ge=0)]
+    exact: bool
+    values: dict[str, float | None]
+
+
 class QuoteBar(Contract):
     """One version of a quote bar over `[start, start + interval)`; the highest `revision` holds.
 

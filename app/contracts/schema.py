@@ -11,6 +11,7 @@ from app.contracts.records import (
     Correction,
     Flush,
     Historical,
+    Indicators,
     Quote,
     QuoteBar,
     Trade,
@@ -24,6 +25,7 @@ RECORDS: Final[dict[str, type[Contract]]] = {
     "flush": Flush,
     "correction": Correction,
     "bar": Bar,
+    "indicators": Indicators,
     "quote_bar": QuoteBar,
 }
 

@@ -136,6 +136,37 @@ class BarRecord(msgspec.Struct, gc=False):
     sources: tuple[str, ...]
 
 
+class BarInput(BarRecord, forbid_unknown_fields=True, gc=False):
+    """A `Bar` as decoded by the stages behind: bounded, whoever wrote it."""
+
+    symbol: Symbol
+    interval: Annotated[str, msgspec.Meta(max_length=16)]
+    start: Nanoseconds
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+    # A sum of sizes.
+    volume: Annotated[float, msgspec.Meta(ge=0, le=1e18)]
+    vwap: Price | None
+    trades: Annotated[int, msgspec.Meta(ge=0)]
+    revision: Annotated[int, msgspec.Meta(ge=0)]
+    is_final: bool
+    filled: bool
+    sources: tuple[str, ...]
+
+
+class IndicatorsRecord(msgspec.Struct, gc=False):
+    """An `Indicators` as encoded; the field order is part of the bytes."""
+
+    symbol: str
+    interval: str
+    start: int
+    revision: int
+    exact: bool
+    values: dict[str, float | None]
+
+
 class QuoteBarRecord(msgspec.Struct, gc=False):
     """A `QuoteBar` as encoded; the field order is part of the bytes."""
 
@@ -174,4 +205,5 @@ quote_control_decoder = msgspec.json.Decoder(ClockRecord | HistoricalRecord | Fl
 quote_decoder = msgspec.json.Decoder(QuoteRecord)
 quote_bar_decoder = msgspec.json.Decoder(QuoteBarRecord)
 bar_decoder = msgspec.json.Decoder(BarRecord)
+bar_input_decoder = msgspec.json.Decoder(BarInput)
 encoder = msgspec.json.Encoder()

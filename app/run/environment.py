@@ -6,6 +6,7 @@ Every setting has exactly one name and one text that `load_settings` reads back 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,8 @@ def setting_text(field: FieldInfo, value: Any) -> str | None:
         return format_duration(value)
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return str(value)
 
 

@@ -58,13 +58,15 @@ async def check_deployment(settings: Settings) -> None:
     Raises:
         RefusalError: it was made with others.
     """
+    agents = {output_topic(settings, f"{agent}.changelog"): agent for agent in settings.agents}
     for place, marker in sorted((await read_markers(settings)).items()):
-        if marker.results_hash != settings.results_hash:
+        expected = settings.hash_of(agents[place.topic])
+        if marker.results_hash != expected:
             raise RefusalError(
                 f"deployment {settings.deployment!r}, {place.topic} partition "
                 f"{place.partition}: made with "
                 f"settings hash {marker.results_hash}, but the settings are "
-                f"{settings.results_hash} now; give the settings it was made with (bars.*, "
+                f"{expected} now; give the settings it was made with (bars.*, the agent's own, "
                 "partitions, max_message_bytes), use --reset or another deployment name"
             )
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from faust.types import TP
@@ -26,7 +26,7 @@ from app.settings import Settings
 from app.streaming.failures import Failures
 from app.streaming.protocols import Stage
 from app.streaming.rebalance import Rebalances
-from app.streaming.runner import PartitionRunner, RunnerContext
+from app.streaming.runner import PartitionRunner, RunnerContext, RunnerKey
 from app.streaming.side import SideChannel
 from app.streaming.store import PartitionStore, cache_usage
 from app.streaming.transaction import ProducerOptions
@@ -63,13 +63,14 @@ class Engine:
         self, settings: Settings, stages: Iterable[Stage], health: HealthState, metrics: Metrics
     ) -> None:
         self.settings = settings
-        self.stages = {stage.source: stage for stage in stages}
+        self.stages = {stage.agent: stage for stage in stages}
+        self._by_source: dict[str, list[Stage]] = {}
+        for stage in self.stages.values():
+            self._by_source.setdefault(stage.source, []).append(stage)
         self.health = health
         self.metrics = metrics
-        self.runners: dict[TP, PartitionRunner] = {}
-        health.describe(
-            settings.deployment, settings.worker, [stage.agent for stage in self.stages.values()]
-        )
+        self.runners: dict[RunnerKey, PartitionRunner] = {}
+        health.describe(settings.deployment, settings.worker, list(self.stages))
         metrics.watch(settings.deployment, settings.worker, health, self._stores, cache_usage)
         self.side = SideChannel(self)
         self.followers: list[Follower] = []
@@ -102,7 +103,20 @@ class Engine:
 
     def is_source(self, topic: str) -> bool:
         """Whether fetches of the topic come as batches."""
-        return topic in self.stages
+        return topic in self._by_source
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Topics that are read, each once."""
+        return tuple(self._by_source)
+
+    def keys(self, tp: TP) -> list[RunnerKey]:
+        """One key for each agent that reads a source partition."""
+        return [RunnerKey(*tp, stage.agent) for stage in self._by_source[tp.topic]]
+
+    def runners_of(self, tp: TP) -> list[PartitionRunner]:
+        """The runners of a source partition."""
+        return [self.runners[key] for key in self.keys(tp) if key in self.runners]
 
     @property
     def changelogs(self) -> set[str]:
@@ -110,12 +124,16 @@ class Engine:
         return {stage.changelog for stage in self.stages.values()}
 
     def positions(self, partitions: Iterable[TP]) -> dict[TP, int]:
-        """Next source offsets of those partitions that have a state."""
-        return {
-            tp: self.runners[tp].position
-            for tp in partitions
-            if tp in self.runners and self.runners[tp].ready
-        }
+        """Where to read on in those partitions whose runners all have a state.
+
+        That is where the hindmost is; the others know the beginning of what comes then.
+        """
+        found = {}
+        for tp in partitions:
+            runners = self.runners_of(tp)
+            if runners and all(runner.ready for runner in runners):
+                found[tp] = min(runner.position for runner in runners)
+        return found
 
     @property
     def consumer(self) -> Consumer:
@@ -124,17 +142,17 @@ class Engine:
 
     # --- events ----------------------------------------------------------------------------
 
-    async def handle(self, batch: RecordBatch) -> None:
-        """Apply a batch; one of a partition that has too much unpublished is left to Kafka."""
+    async def handle(self, batch: RecordBatch, agent: str) -> None:
+        """Let an agent apply a batch; where it has too much unpublished, it is left to Kafka."""
         tp = TP(batch.topic, batch.partition)
-        runner = self.runners.get(tp)
+        runner = self.runners.get(RunnerKey(*tp, agent))
         if runner is None:
             return
         if runner.full:
             # All partitions come in one stream: the others must not wait for this one.
             if self.rebalances.flows(tp):
                 self.rebalances.hold(tp)
-                self.start(self._release(tp, runner))
+                self.start(self._release(runner))
             return
         runner.backlog = self.consumer.known_ends([tp]).get(tp, 0) > batch.next
         began = time.perf_counter()
@@ -151,9 +169,9 @@ class Engine:
                 self._seeking.add(tp)
                 self.start(self._seek(tp))
 
-    async def _release(self, tp: TP, runner: PartitionRunner) -> None:
+    async def _release(self, runner: PartitionRunner) -> None:
         await runner.room()
-        self.rebalances.release(tp, runner)
+        self.rebalances.release(runner)
 
     async def _seek(self, tp: TP) -> None:
         try:
@@ -192,11 +210,11 @@ class Engine:
             self.consumer.watch(self.watchdog)
             self.watchdog.start()
 
-    def is_current(self, tp: TP, runner: PartitionRunner, generation: int) -> bool:
+    def is_current(self, runner: PartitionRunner, generation: int) -> bool:
         """Whether a partition is still a runner's, and no rebalance is under way or has been."""
         return (
             self.rebalances.generation == generation
-            and self.runners.get(tp) is runner
+            and self.runners.get(runner.key) is runner
             and not self.stopping
             and not self.app.rebalancing
         )
@@ -236,10 +254,10 @@ class Engine:
             task.cancel()
         side = asyncio.create_task(self.side.stop())
         runners = dict(self.runners)
-        await self._of_all(runners, lambda runner: runner.suspend(), limit)
+        await self._of_all(runners.values(), lambda runner: runner.suspend(), limit)
         self.unpublished = _unpublished(runners.values())
         await self.consumer.leave_group()
-        await self._of_all(runners, lambda runner: runner.close(), limit)
+        await self._of_all(runners.values(), lambda runner: runner.close(), limit)
         await asyncio.wait([side, *under_way], timeout=limit)
         self.runners.clear()
         seconds = time.monotonic() - began
@@ -253,18 +271,18 @@ class Engine:
 
     async def _of_all(
         self,
-        runners: Mapping[TP, PartitionRunner],
+        runners: Collection[PartitionRunner],
         work: Callable[[PartitionRunner], Coroutine[Any, Any, None]],
         limit: float,
     ) -> None:
         """Do it with all runners; a fault of one does not keep the others."""
         results = await asyncio.gather(
-            *[asyncio.wait_for(work(runner), limit) for runner in runners.values()],
+            *[asyncio.wait_for(work(runner), limit) for runner in runners],
             return_exceptions=True,
         )
-        for (tp, runner), result in zip(runners.items(), results, strict=True):
+        for runner, result in zip(runners, results, strict=True):
             if isinstance(result, BaseException):
-                runner.log.warning("%s was not closed cleanly: %r", tp, result)
+                runner.log.warning("%s was not closed cleanly: %r", runner.name, result)
 
     def _stores(self) -> list[tuple[str, PartitionStore]]:
         runners = self.runners.values()
@@ -281,9 +299,9 @@ class Engine:
         """Milliseconds that a request may take."""
         return 15_000
 
-    def make_runner(self, tp: TP) -> PartitionRunner:
-        """A runner of a source partition, without a state yet."""
-        return PartitionRunner(self.stages[tp.topic], tp.partition, self._make_context())
+    def make_runner(self, key: RunnerKey) -> PartitionRunner:
+        """A runner without a state yet."""
+        return PartitionRunner(self.stages[key.agent], key.partition, self._make_context())
 
     def _make_context(self) -> RunnerContext:
         if self._context is None:
@@ -314,7 +332,7 @@ class Engine:
 
     def end_offsets(self) -> Mapping[TP, int]:
         """The log ends that the consumer knows of, for lag and idle partitions."""
-        return self.consumer.known_ends(list(self.runners))
+        return self.consumer.known_ends({key.tp for key in self.runners})
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -326,7 +344,7 @@ def _unpublished(runners: Iterable[PartitionRunner]) -> str | None:
     behind = [runner for runner in runners if runner.uncommitted_since is not None]
     if not behind:
         return None
-    names = ", ".join(f"{runner.stage.agent} {runner.partition}" for runner in behind)
+    names = ", ".join(runner.name for runner in behind)
     why = {repr(each.trouble) if each.trouble else TOOK_TOO_LONG for each in behind}
     return (
         f"not published: what came in since the last checkpoint of {names}, because of "

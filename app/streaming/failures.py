@@ -14,13 +14,12 @@ import time
 from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, ProducerFenced
-from faust.types import TP
 
 from app.exits import OperatorError, RefusalError
 from app.identity import transactional_id
 from app.observe.health import Phase
 from app.streaming.restore import retry_delay
-from app.streaming.runner import PartitionRunner
+from app.streaming.runner import PartitionRunner, RunnerKey
 from app.streaming.store import StoreDamagedError
 from app.streaming.transaction import TransactionTimedOutError
 
@@ -86,11 +85,11 @@ class Failures:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._fences: dict[TP, int] = {}
+        self._fences: dict[RunnerKey, int] = {}
         #: Position and number of failures there that are not the broker's.
-        self._failures: dict[TP, tuple[int, int]] = {}
+        self._failures: dict[RunnerKey, tuple[int, int]] = {}
         #: The same of all failures, to wait longer each time.
-        self._repeated: dict[TP, tuple[int, int]] = {}
+        self._repeated: dict[RunnerKey, tuple[int, int]] = {}
 
     def assigned(self) -> None:
         """A rebalance: who was fenced by another owner starts anew."""
@@ -106,18 +105,17 @@ class Failures:
         engine = self._engine
         engine.set_phase(runner, Phase.RESTORING, repr(error))
         if not engine.stopping:
-            engine.rebalances.hold(TP(runner.stage.source, runner.partition))
+            engine.rebalances.hold(runner.key.tp)
             engine.start(self._recover(runner, error, engine.rebalances.generation))
 
     async def _recover(
         self, runner: PartitionRunner, error: BaseException, generation: int
     ) -> None:
         engine = self._engine
-        tp = TP(runner.stage.source, runner.partition)
         if isinstance(error, ProducerFenced):
             if not isinstance(error, TransactionTimedOutError):
                 engine.metrics.fenced(runner.stage.agent)
-                self._count_fence(tp, runner)
+                self._count_fence(runner)
                 runner.log.warning(
                     "%s %d: fenced by another owner", runner.stage.agent, runner.partition,
                     extra={"position": runner.position, "generation": generation},
@@ -126,17 +124,17 @@ class Failures:
             await asyncio.sleep(engine.settings.broker.heartbeat_interval / _SECOND + 1.0)
         else:
             if not isinstance(error, KafkaError | OSError | StoreDamagedError):
-                self._count_failure(tp, runner, error)
-            repeated = _count(self._repeated, tp, runner.position)
+                self._count_failure(runner, error)
+            repeated = _count(self._repeated, runner)
             if repeated > 1:
                 await asyncio.sleep(retry_delay(repeated - 2))
         # After a rebalance the new assignment has decided already.
-        if engine.is_current(tp, runner, generation):
-            engine.rebalances.take(tp)
+        if engine.is_current(runner, generation):
+            engine.rebalances.take(runner.key)
 
-    def _count_fence(self, tp: TP, runner: PartitionRunner) -> None:
-        self._fences[tp] = self._fences.get(tp, 0) + 1
-        if self._fences[tp] >= 2:
+    def _count_fence(self, runner: PartitionRunner) -> None:
+        self._fences[runner.key] = self._fences.get(runner.key, 0) + 1
+        if self._fences[runner.key] >= 2:
             raise self._refusal(
                 runner,
                 f"{runner.stage.agent} {runner.partition} was fenced twice without a "
@@ -145,13 +143,13 @@ class Failures:
                 "probably a deployment of the same name with other agents",
             )
 
-    def _count_failure(self, tp: TP, runner: PartitionRunner, error: BaseException) -> None:
+    def _count_failure(self, runner: PartitionRunner, error: BaseException) -> None:
         """A batch that fails whenever it is read again stops the worker: nothing may be skipped.
 
         Raises:
             RefusalError: it has failed at this position `SAME_FAILURES` times.
         """
-        if _count(self._failures, tp, runner.position) >= SAME_FAILURES:
+        if _count(self._failures, runner) >= SAME_FAILURES:
             raise self._refusal(
                 runner,
                 f"{runner.stage.agent} {runner.partition} fails at position {runner.position} "
@@ -164,9 +162,9 @@ class Failures:
         return RefusalError(text)
 
 
-def _count(counts: dict[TP, tuple[int, int]], tp: TP, position: int) -> int:
-    """One more at a position; how many there were there in a row."""
-    known, count = counts.get(tp, (position, 0))
-    count = count + 1 if known == position else 1
-    counts[tp] = position, count
+def _count(counts: dict[RunnerKey, tuple[int, int]], runner: PartitionRunner) -> int:
+    """One more at a runner's position; how many there were there in a row."""
+    known, count = counts.get(runner.key, (runner.position, 0))
+    count = count + 1 if known == runner.position else 1
+    counts[runner.key] = runner.position, count
     return count

@@ -21,7 +21,7 @@ from faust.types import TP
 from app.exits import OperatorError
 from app.observe.health import Phase
 from app.streaming.failures import restore_with_patience
-from app.streaming.runner import PartitionRunner
+from app.streaming.runner import PartitionRunner, RunnerKey
 
 if TYPE_CHECKING:
     from app.streaming.engine import Engine
@@ -43,8 +43,8 @@ class Rebalances:
         #: Partitions whose batches may come: Faust resumes and seeks these and no others.
         self._flowing: set[TP] = set()
         #: Restores under way, and runners that are being closed.
-        self._taking: dict[TP, asyncio.Task[None]] = {}
-        self._leaving: dict[TP, asyncio.Task[None]] = {}
+        self._taking: dict[RunnerKey, asyncio.Task[None]] = {}
+        self._leaving: dict[RunnerKey, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(RESTORES_AT_ONCE)
         #: Whether Faust delivers: from its resume until the next revocation.
         self._delivering = False
@@ -86,19 +86,18 @@ class Rebalances:
         self._began, self._told = time.monotonic(), False
         self.generation = generation
         runners = self._engine.runners
-        for tp in [tp for tp in runners if tp not in sources]:
-            self._leave(tp)
-        self._flowing.clear()
-        for tp in sorted(sources):
-            runner = runners.get(tp)
+        for key in [key for key in runners if key.tp not in sources]:
+            self._leave(key)
+        for key in [key for tp in sorted(sources) for key in self._engine.keys(tp)]:
+            runner = runners.get(key)
             if runner is None:
-                runner = runners[tp] = self._engine.make_runner(tp)
-            if runner.restorable and tp not in self._taking:
+                runner = runners[key] = self._engine.make_runner(key)
+            if runner.restorable and key not in self._taking:
                 runner.resume()
                 self._engine.set_phase(runner, Phase.READY)
-                self._flowing.add(tp)
             else:
-                self.take(tp)
+                self.take(key)
+        self._flowing = {tp for tp in sources if self._complete(tp)}
         self._owned.set()
 
     def delivering(self) -> None:
@@ -113,9 +112,8 @@ class Rebalances:
         flowing = engine.positions(self._flowing)
         if flowing:
             engine.start(engine.consumer.seek_sources(flowing))
-        for tp, runner in engine.runners.items():
-            if runner.ready and tp not in self._taking:
-                self._open_soon(tp, runner)
+        for tp in {key.tp for key in engine.runners}:
+            self._open_soon(tp)
         self._tell()
 
     def halt(self) -> set[asyncio.Task[None]]:
@@ -128,31 +126,41 @@ class Rebalances:
 
     # --- of one partition ------------------------------------------------------------------
 
+    def _complete(self, tp: TP) -> bool:
+        """Whether all that read a partition can take its batches.
+
+        They share its fetch, so none goes on alone: it would have to be read again for the others.
+        """
+        return all(
+            runner.ready and runner.key not in self._taking
+            for runner in self._engine.runners_of(tp)
+        )
+
     def hold(self, tp: TP) -> None:
         """Stop the flow of a partition: its state is gone, or has no room."""
         if tp in self._flowing:
             self._flowing.discard(tp)
             self._engine.consumer.pause_partitions([tp])
 
-    def release(self, tp: TP, runner: PartitionRunner) -> None:
-        """Let a partition that was held flow again from where its state ends.
+    def release(self, runner: PartitionRunner) -> None:
+        """Let a partition that was held flow again from where its states end.
 
         Nothing where it has failed, has gone or is being restored since: then that decides.
         """
-        if self._engine.runners.get(tp) is runner and runner.ready and tp not in self._taking:
-            self._open_soon(tp, runner)
+        if self._engine.runners.get(runner.key) is runner:
+            self._open_soon(runner.key.tp)
 
-    def take(self, tp: TP) -> None:
+    def take(self, key: RunnerKey) -> None:
         """Restore an owned partition, then let it flow; nothing if that is under way."""
-        if tp not in self._taking:
-            runner = self._engine.runners[tp]
+        if key not in self._taking:
+            runner = self._engine.runners[key]
             self._engine.set_phase(runner, Phase.RESTORING)
-            task = self._engine.start(self._take(tp, runner))
-            self._taking[tp] = task
-            task.add_done_callback(lambda ended: self._taken(tp, runner, ended))
+            task = self._engine.start(self._take(runner))
+            self._taking[key] = task
+            task.add_done_callback(lambda ended: self._taken(runner, ended))
 
-    async def _take(self, tp: TP, runner: PartitionRunner) -> None:
-        leaving = self._leaving.get(tp)
+    async def _take(self, runner: PartitionRunner) -> None:
+        leaving = self._leaving.get(runner.key)
         if leaving is not None:
             # It has the same folder, whose lock must be free before the store is opened.
             await asyncio.wait([leaving])
@@ -163,39 +171,38 @@ class Rebalances:
                 self._engine.set_phase(runner, Phase.FAILED, str(error))
                 raise
 
-    def _taken(self, tp: TP, runner: PartitionRunner, task: asyncio.Task[None]) -> None:
-        if self._taking.get(tp) is not task:
+    def _taken(self, runner: PartitionRunner, task: asyncio.Task[None]) -> None:
+        if self._taking.get(runner.key) is not task:
             return
-        del self._taking[tp]
+        del self._taking[runner.key]
         if not task.cancelled() and task.exception() is None and runner.ready:
             self._engine.set_phase(runner, Phase.READY)
-            self._open_soon(tp, runner)
+            self._open_soon(runner.key.tp)
             self._tell()
 
-    def _open_soon(self, tp: TP, runner: PartitionRunner) -> None:
-        if self._delivering and tp not in self._flowing:
-            self._engine.start(self._open(tp, runner, self.generation))
+    def _open_soon(self, tp: TP) -> None:
+        if self._delivering and tp not in self._flowing and self._complete(tp):
+            self._engine.start(self._open(tp, self.generation))
 
-    async def _open(self, tp: TP, runner: PartitionRunner, generation: int) -> None:
-        """Seek to where the state ends, then let batches come."""
-        await self._engine.consumer.seek_sources({tp: runner.position})
+    async def _open(self, tp: TP, generation: int) -> None:
+        """Seek to where the states end, then let batches come."""
+        engine = self._engine
+        await engine.consumer.seek_sources(engine.positions([tp]))
         current = self._delivering and self.generation == generation
-        if current and self._engine.runners.get(tp) is runner and runner.ready:
+        if current and engine.runners_of(tp) and self._complete(tp):
             self._flowing.add(tp)
-            self._engine.consumer.resume_partitions([tp])
+            engine.consumer.resume_partitions([tp])
 
-    def _leave(self, tp: TP) -> None:
-        runner = self._engine.runners.pop(tp)
-        taking = self._taking.pop(tp, None)
+    def _leave(self, key: RunnerKey) -> None:
+        runner = self._engine.runners.pop(key)
+        taking = self._taking.pop(key, None)
         if taking is not None:
             taking.cancel()
-        task = self._engine.start(self._release(tp, runner, taking))
-        self._leaving[tp] = task
-        task.add_done_callback(lambda ended: self._left(tp, ended))
+        task = self._engine.start(self._release(runner, taking))
+        self._leaving[key] = task
+        task.add_done_callback(lambda ended: self._left(key, ended))
 
-    async def _release(
-        self, tp: TP, runner: PartitionRunner, taking: asyncio.Task[None] | None
-    ) -> None:
+    async def _release(self, runner: PartitionRunner, taking: asyncio.Task[None] | None) -> None:
         engine, agent = self._engine, runner.stage.agent
         engine.health.released(agent, runner.partition)
         if taking is not None:
@@ -204,17 +211,17 @@ class Rebalances:
             await runner.close()
         except Exception as error:  # noqa: BLE001
             # It is another worker's now; here only files and connections were left to close.
-            runner.log.warning("%s was not closed cleanly: %r", tp, error)
-        if tp not in engine.runners:
+            runner.log.warning("%s was not closed cleanly: %r", runner.name, error)
+        if runner.key not in engine.runners:
             engine.metrics.partition_released(agent, runner.partition)
         runner.log.info(
-            "%s %d: released at position %d", agent, runner.partition, runner.position,
+            "%s: released at position %d", runner.name, runner.position,
             extra={"position": runner.position},
         )  # fmt: skip
 
-    def _left(self, tp: TP, task: asyncio.Task[None]) -> None:
-        if self._leaving.get(tp) is task:
-            del self._leaving[tp]
+    def _left(self, key: RunnerKey, task: asyncio.Task[None]) -> None:
+        if self._leaving.get(key) is task:
+            del self._leaving[key]
 
     def _tell(self) -> None:
         """Say once that all of an assignment is ready."""
@@ -222,11 +229,12 @@ class Rebalances:
             return
         self._told = True
         self._engine.health.ready()
-        sources = sorted(self._engine.runners)
+        keys = sorted(self._engine.runners)
+        names = ", ".join(f"{key.agent} {key.partition}" for key in keys)
         logger.info(
-            "ready with %d partitions: %s", len(sources), sources,
+            "ready with %d partitions: %s", len(keys), names,
             extra={
-                "partitions": len(sources),
+                "partitions": len(keys),
                 "generation": self.generation,
                 "seconds": time.monotonic() - self._began,
             },

@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from faust.types import TP
 
 from app.contracts.batch import RecordBatch
-from app.contracts.outputs import Taken
+from app.contracts.outputs import RoutedRecord, Taken
 from app.exits import RefusalError
 from app.observe.fields import bound_logger
 from app.observe.latency import Uncommitted, runs_of
@@ -45,6 +46,19 @@ COST_RATIO = 20
 #: Of a checkpoint, in their order, for metrics.
 PHASES = ("freeze", "transaction", "store")
 _SECOND = 1_000_000_000
+
+
+class RunnerKey(NamedTuple):
+    """One agent's part of a source partition; agents of a worker may share the partition."""
+
+    topic: str
+    partition: int
+    agent: str
+
+    @property
+    def tp(self) -> TP:
+        """The source partition."""
+        return TP(self.topic, self.partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,16 @@ class PartitionRunner:
         self._damaged = False
 
     @property
+    def key(self) -> RunnerKey:
+        """Its place among the runners of a worker."""
+        return RunnerKey(self.stage.source, self.partition, self.stage.agent)
+
+    @property
+    def name(self) -> str:
+        """For logs and messages."""
+        return f"{self.stage.agent} {self.partition}"
+
+    @property
     def source(self) -> TopicPartition:
         """The partition that is read."""
         return TopicPartition(self.stage.source, self.partition)
@@ -118,9 +142,17 @@ class PartitionRunner:
     # --- batches ---------------------------------------------------------------------------
 
     def accept(self, batch: RecordBatch) -> bool:
-        """Apply a batch if it is the next one; nothing is awaited in here."""
-        if not self.ready or batch.base != self.position:
+        """Apply what of a batch is next; nothing is awaited in here.
+
+        The beginning may be known: another agent of this worker had to read its part of the
+        partition again. What does not reach beyond the position, or begins behind it, is refused.
+        """
+        if not self.ready or batch.base > self.position:
             return False
+        if batch.base < self.position:
+            if batch.next <= self.position:
+                return False
+            batch = batch.since(self.position)
         state = self.state
         began = time.perf_counter()
         before, outputs = state.progress, state.pending_outputs
@@ -270,9 +302,9 @@ class PartitionRunner:
             self._measure(taken, dict(zip(PHASES, phases, strict=True)))
             return True
 
-    def _records(self, taken: Taken) -> dict[str, list[Row]]:
-        records: dict[str, list[Row]] = {
-            self.stage.outputs[name]: list(rows) for name, rows in taken.outputs.items()
+    def _records(self, taken: Taken) -> dict[str, list[Row | RoutedRecord]]:
+        records: dict[str, list[Row | RoutedRecord]] = {
+            self.stage.outputs[name]: list(rows) for name, rows in taken.outputs.items() if rows
         }
         records[self.stage.changelog] = [(key, value, []) for key, value in taken.rows]
         return records

@@ -27,7 +27,7 @@ from app.streaming.transaction import abandon
 
 if TYPE_CHECKING:
     from app.streaming.engine import Engine
-    from app.streaming.runner import PartitionRunner
+    from app.streaming.runner import PartitionRunner, RunnerKey
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class SideChannel:
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         #: When (monotonic) a clock record was sent at which position.
-        self._clocks: dict[TP, tuple[int, float]] = {}
+        self._clocks: dict[RunnerKey, tuple[int, float]] = {}
         self._stalls = Stalls()
         #: When (monotonic) the broker answered last, and whether its silence was told.
         self._answered = 0.0
@@ -66,7 +66,7 @@ class SideChannel:
         #: No broker answered when one was asked last: nothing is sent meanwhile.
         self._away = False
         #: Partitions whose trouble was told.
-        self._troubled: set[TP] = set()
+        self._troubled: set[RunnerKey] = set()
 
     def start(self) -> None:
         """Start the timers; may be called again."""
@@ -152,16 +152,16 @@ class SideChannel:
             self._lossy = True
             logger.warning("topic %s: a record beside the checkpoints was lost: %r", topic, error)
 
-    def _ready(self) -> list[tuple[TP, PartitionRunner]]:
-        return [(tp, runner) for tp, runner in self._engine.runners.items() if runner.ready]
+    def _ready(self) -> list[PartitionRunner]:
+        return [runner for runner in self._engine.runners.values() if runner.ready]
 
     async def _send_forming(self) -> None:
         if self._away:
             return
-        for tp, runner in self._ready():
+        for runner in self._ready():
             values, bars = runner.state.forming()
             for value in values:
-                await self._send(runner.stage.forming_topic, tp.partition, value)
+                await self._send(runner.stage.forming_topic, runner.partition, value)
             if bars:
                 self._engine.metrics.forming_sent(runner.stage.agent, bars)
 
@@ -170,18 +170,20 @@ class SideChannel:
             return
         ends = self._engine.end_offsets()
         now = self._engine.now()
-        for tp, runner in self._ready():
-            if tp not in ends or runner.position < ends[tp] or runner.idle(now) < IDLE:
+        for runner in self._ready():
+            key = runner.key
+            end = ends.get(key.tp)
+            if end is None or runner.position < end or runner.idle(now) < IDLE:
                 continue
             event_time = runner.state.clock_due(runner.idle(now))
-            sent = self._clocks.get(tp)
+            sent = self._clocks.get(key)
             if event_time is None or (
                 sent is not None and sent[0] == runner.position and now - sent[1] < CLOCK_PATIENCE
             ):
                 continue
-            self._clocks[tp] = (runner.position, now)
+            self._clocks[key] = (runner.position, now)
             value = b'{"type":"clock","event_time":%d}' % event_time
-            await self._send(tp.topic, tp.partition, value)
+            await self._send(key.topic, key.partition, value)
 
     async def _ask_broker(self) -> None:
         """Note when it answers; say once that it does not, and once that it does again."""
@@ -189,7 +191,7 @@ class SideChannel:
         try:
             async with asyncio.timeout(limit):
                 producer = await self._ready_producer()
-                for topic in self._engine.stages:
+                for topic in self._engine.sources:
                     # A client that knows no topic asks for all that the cluster has.
                     producer.client.add_topic(topic)
                 answered = await producer.client.force_metadata_update()
@@ -222,22 +224,23 @@ class SideChannel:
         if not health.is_alive:
             return
         troubled = set()
-        for tp, runner in self._engine.runners.items():
-            agent, partition = runner.stage.agent, runner.partition
+        for key, runner in self._engine.runners.items():
+            agent, partition = key.agent, key.partition
             reason = "no broker answers" if self._silent else ""
             if not reason and runner.trouble is not None:
                 reason = str(runner.trouble)
             if reason:
                 health.partition(agent, partition, Phase.RESTORING, reason)
-                troubled.add(tp)
-            elif tp in self._troubled and runner.ready:
+                troubled.add(key)
+            elif key in self._troubled and runner.ready:
                 health.partition(agent, partition, Phase.READY)
         self._troubled = troubled
 
     async def _gauges(self) -> None:
         ends = self._engine.end_offsets()
         self._note_waits(ends)
-        for tp, runner in self._ready():
+        for runner in self._ready():
+            tp = runner.key.tp
             progress = runner.state.progress
             self._engine.metrics.partition_state(
                 runner.stage.agent,
@@ -253,9 +256,9 @@ class SideChannel:
     def _note_waits(self, ends: Mapping[TP, int]) -> None:
         """Of partitions that are being restored, too: they do not move either."""
         now = self._engine.now()
-        for tp, runner in self._engine.runners.items():
-            key = (runner.stage.agent, runner.partition)
-            lag = ends[tp] - runner.position if tp in ends else 0
+        for place, runner in self._engine.runners.items():
+            key = (place.agent, place.partition)
+            lag = ends[place.tp] - runner.position if place.tp in ends else 0
             self._engine.metrics.partition_waits(
                 *key,
                 uncommitted=runner.uncommitted_since,

@@ -39,16 +39,16 @@ class StateStore(Store[bytes, Any]):
         self._view = table
 
     def _rows(self) -> Iterator[tuple[bytes, Any]]:
-        for tp, runner in self._engine.runners.items():
-            if tp.topic == self._view.source and runner.store is not None:
+        for place, runner in self._engine.runners.items():
+            if place.agent == self._view.agent and runner.store is not None:
                 for key, value in runner.store.rows([self._view.prefix]):
                     yield self._view.row_view(key, value)
 
     def __getitem__(self, key: bytes | str) -> Any:
         # Faust's page hands over the text of the address.
         row = self._view.prefix + (key.encode() if isinstance(key, str) else key)
-        for tp, runner in self._engine.runners.items():
-            if tp.topic == self._view.source and runner.store is not None:
+        for place, runner in self._engine.runners.items():
+            if place.agent == self._view.agent and runner.store is not None:
                 value = runner.store.get(row)
                 if value is not None:
                     return self._view.row_view(row, value)[1]
@@ -121,6 +121,7 @@ class StateTable(faust.Table[bytes, Any]):
         app: faust.App,
         *,
         engine: Engine,
+        agent: str,
         source: str,
         changelog: str,
         prefix: bytes,
@@ -128,6 +129,7 @@ class StateTable(faust.Table[bytes, Any]):
         **options: Any,
     ) -> None:
         self.engine = engine
+        self.agent = agent
         self.source = source
         self.prefix = prefix
         self.row_view = row_view

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
@@ -18,7 +18,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from app.contracts.outputs import Headers
+from app.contracts.outputs import Headers, RoutedRecord
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class TransactionalProducer:
     async def publish(
         self,
         partition: int,
-        records: Mapping[str, Sequence[Row]],
+        records: Mapping[str, Sequence[Row | RoutedRecord]],
         changelog: str,
         source: TopicPartition,
         position: int,
@@ -121,7 +121,8 @@ class TransactionalProducer:
         that in the words of fencing. aiokafka itself would wait forever.
 
         Args:
-            records: by topic, all for the same partition; the changelog's among them.
+            partition: of all records that name none of their own.
+            records: by topic; the changelog's among them.
 
         Raises:
             TopicRefusesError: a topic is missing or does not take its records; nothing is visible.
@@ -137,9 +138,9 @@ class TransactionalProducer:
         try:
             async with asyncio.timeout(self._transaction_seconds):
                 await producer.begin_transaction()
-                for topic, rows in records.items():
+                for topic, number, rows in _by_partition(records, partition):
                     for batch, count in self._batches(rows):
-                        future = await producer.send_batch(batch, topic, partition=partition)
+                        future = await producer.send_batch(batch, topic, partition=number)
                         sent.append((topic, future))
                         if topic == changelog:
                             ends.append((future, count))
@@ -240,3 +241,18 @@ def _name(error: Exception) -> str:
 def _retrieve(future: asyncio.Future[object]) -> None:
     if not future.cancelled():
         future.exception()
+
+
+def _by_partition(
+    records: Mapping[str, Sequence[Row | RoutedRecord]], partition: int
+) -> Iterator[tuple[str, int, Sequence[Row]]]:
+    """Topic, partition and rows; `partition` is that of records that name none."""
+    for topic, rows in records.items():
+        if not isinstance(rows[0], RoutedRecord):
+            yield topic, partition, cast("Sequence[Row]", rows)
+            continue
+        routed: dict[int, list[Row]] = {}
+        for row in cast("Sequence[RoutedRecord]", rows):
+            routed.setdefault(row.partition, []).append(row[:3])
+        for number, group in sorted(routed.items()):
+            yield topic, number, group

@@ -30,7 +30,7 @@ from app.streaming.restore import Bounds, bounds, retry_delay
 from app.streaming.slim import SlimBatch
 from app.streaming.store import StoreDamagedError
 from app.streaming.topic_identity import topic_ids
-from app.topics import bars_topic
+from app.topics import WINDOWED, bars_topic
 from app.views.pace import Load, give_way
 from app.views.partition import ViewPartition
 from app.views.store import ViewStore
@@ -97,8 +97,10 @@ class Views:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self._engine = engine
-        #: Agent of each source topic, and the topic of its bars.
-        self._agents = {source: stage.agent for source, stage in engine.stages.items()}
+        #: Agent of each source topic that has a view.
+        self._agents = {
+            stage.source: stage.agent for stage in engine.stages.values() if stage.agent in WINDOWED
+        }
         self._followed: dict[tuple[str, int], FollowedView] = {}
         self._wanted: frozenset[tuple[str, int]] = frozenset()
         self._changed = asyncio.Event()
@@ -123,7 +125,9 @@ class Views:
     def assigned(self, sources: Iterable[TP]) -> None:
         """Follow the bars of these source partitions and no others."""
         if self.enabled:
-            self._wanted = frozenset((self._agents[tp.topic], tp.partition) for tp in sources)
+            self._wanted = frozenset(
+                (self._agents[tp.topic], tp.partition) for tp in sources if tp.topic in self._agents
+            )
             self._changed.set()
             if self._task is None:
                 self._task = asyncio.create_task(self._run(), name="views")

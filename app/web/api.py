@@ -22,8 +22,8 @@ from app.durations import format_duration
 from app.exits import OperatorError
 from app.feeds.partitioning import partition_of
 from app.settings import Settings
-from app.stages import AGENTS
 from app.streaming.store import StoreDamagedError
+from app.topics import AGENTS
 from app.web.answers import (
     Answer,
     ApiError,

@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from faust.types import TP
-
 from app.durations import format_duration
 from app.observe.health import HealthState
-from app.streaming.runner import PartitionRunner
+from app.streaming.runner import PartitionRunner, RunnerKey
 from app.streaming.store import PartitionStore, StoreDamagedError
 from app.streaming.tables import StateTable
+from app.topics import WINDOWED
 from app.views.follower import FollowedView, Views
 from app.views.partition import ViewPartition
 from app.web.answers import time_fields, unknown, with_times
@@ -71,7 +70,7 @@ class Local:
         self._views = views
         self._health = health
         self.settings = engine.settings
-        self.sources = {stage.agent: source for source, stage in engine.stages.items()}
+        self.sources = {stage.agent: stage.source for stage in engine.stages.values()}
 
     @property
     def tables(self) -> dict[str, Table]:
@@ -79,10 +78,9 @@ class Local:
         found = {}
         for table in self._tables().values():
             if isinstance(table, StateTable):
-                agent = self._engine.stages[table.source].agent
-                found[str(table.name)] = Table(str(table.name), agent, table.help, table)
+                found[str(table.name)] = Table(str(table.name), table.agent, table.help, table)
         if self._views.enabled:
-            for agent in self.sources:
+            for agent in (agent for agent in self.sources if agent in WINDOWED):
                 name = f"{agent}{VIEW_SUFFIX}"
                 text = "Closed bars of each symbol, newest revisions"
                 found[name] = Table(name, agent, text, None)
@@ -107,7 +105,8 @@ class Local:
         Raises:
             ApiError: 503, it is not here or not ready.
         """
-        runner = self._engine.runners.get(TP(self.sources[place.agent], place.partition))
+        source = self.sources[place.agent]
+        runner = self._engine.runners.get(RunnerKey(source, place.partition, place.agent))
         if runner is None:
             raise place.unavailable("it is being taken over")
         if not runner.ready:
@@ -129,8 +128,8 @@ class Local:
         return followed
 
     def _ready(self, agent: str) -> Iterator[PartitionRunner]:
-        for tp, runner in sorted(self._engine.runners.items()):
-            if tp.topic == self.sources[agent] and runner.ready and runner.store is not None:
+        for key, runner in sorted(self._engine.runners.items()):
+            if key.agent == agent and runner.ready and runner.store is not None:
                 yield runner
 
     def _covered(self, agent: str, partition: int) -> dict[str, Any]:
@@ -147,8 +146,8 @@ class Local:
             for entry in self._health.report()["partitions"]
         }
         found = []
-        for tp, runner in sorted(self._engine.runners.items()):
-            agent = runner.stage.agent
+        for key, runner in sorted(self._engine.runners.items()):
+            agent, tp = key.agent, key.tp
             progress = runner.state.progress if runner.ready else None
             followed = self._views.get(agent, tp.partition)
             end, at = ends.get(tp), runner.checkpointed_at

@@ -59,7 +59,7 @@ def check(what: str, found: int, expected: int) -> None:
 async def view(settings: Settings, rows: int) -> None:
     """Follow the bars until the view is whole, then read every row of it."""
     stage = make_stage(settings)
-    views = Views(settings, cast(Any, IdleEngine({stage.source: stage})))
+    views = Views(settings, cast(Any, IdleEngine({stage.agent: stage})))
     tune_process()
     mark("begin")
     views.assigned([TP(source_topic(settings, AGENT), 0)])

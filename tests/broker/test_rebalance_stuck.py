@@ -34,7 +34,7 @@ from app.application import app
 from app.streaming.engine import Engine
 """
 MAIN_LOOP_STUCK = """
-async def handle(self, batch):
+async def handle(self, batch, agent):
     time.sleep(3600)
 Engine.handle = handle
 """

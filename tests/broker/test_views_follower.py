@@ -33,6 +33,7 @@ class FakeStage:
     """What a view wants to know of a stage."""
 
     agent: str
+    source: str
 
 
 @dataclass
@@ -47,7 +48,7 @@ class FakeEngine:
 
 @asynccontextmanager
 async def following(settings: Settings, *partitions: int) -> AsyncIterator[Views]:
-    engine = FakeEngine({source_topic(settings, "bars"): FakeStage("bars")})
+    engine = FakeEngine({"bars": FakeStage("bars", source_topic(settings, "bars"))})
     views = Views(settings, cast(Any, engine))
     views.assigned(TP(source_topic(settings, "bars"), number) for number in partitions)
     try:

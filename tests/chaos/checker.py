@@ -2,7 +2,7 @@
 
 No engine code: the log is read with confluent-kafka (`tests/oracle/log.py`), bars, late and dead
 records are recomputed by `tests/oracle`, and compared by key: (symbol, interval, start, revision)
-of a bar, the source's position of a late or dead record.
+of a bar and of its indicators (`SMA(3),EMA(3)`), the source's position of a late or dead record.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+from tests.oracle.averages import averages_of, found_averages
 from tests.oracle.compare import KINDS, Found, _body, expected_sources, found_bar, found_source
 from tests.oracle.log import read_partition
 from tests.oracle.reference import Settings
+from tests.oracle.window import Publication
 
 #: What no output may have.
 DEVIATIONS = ("lost", "doubled", "differing", "two_bodies", "unexpected", "disordered")
@@ -139,6 +141,7 @@ def check(
         UnreadableTopicError: a topic cannot be read.
     """
     verdict = Verdict()
+    indicators = TopicVerdict(f"{prefix}{deployment}.indicators")
     for name, kind in KINDS.items():
         source, stem = f"{prefix}{kind.source}", f"{prefix}{deployment}."
         bars = TopicVerdict(f"{stem}{kind.bars}")
@@ -173,6 +176,19 @@ def check(
                         for each in read_partition(broker, topic.topic, partition)
                     ),
                 )
+            if name == "trades":
+                indicators.add(
+                    partition,
+                    [
+                        (each.identity, each.body)
+                        for each in averages_of(cast("list[Publication]", reference.bars))
+                    ],
+                    (
+                        found_averages(each)
+                        for each in read_partition(broker, indicators.topic, partition)
+                    ),
+                )
         verdict.topics += [bars, late, dead]
         verdict.outcomes[name] = outcomes
+    verdict.topics.append(indicators)
     return verdict

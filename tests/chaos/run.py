@@ -22,7 +22,7 @@ from app.broker import BrokerConfig, BrokerError, EmbeddedBroker, Listener
 from app.broker.configuration import free_port
 from app.identity import group_id
 from app.settings import Settings
-from app.topics import bars_topic, output_topic, source_topic
+from app.topics import WINDOWED, bars_topic, output_topic, output_topics, source_topic
 from tests.broker.worker import NotInTimeError, until
 from tests.chaos.checker import check
 from tests.chaos.faults import BROKER_SECONDS, FAULTS, Scene
@@ -49,7 +49,6 @@ START_SECONDS = 90.0
 CHECK_SECONDS = 900.0
 #: Seconds a fault at most, on average, where a busy machine needs more than the minutes.
 SLOW_FAULT_SECONDS = 60.0
-OUTPUTS = ("late", "dead", "changelog")
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ async def _run(options: Options, report: Report, folder: Path, stack: AsyncExitS
         large=MAX_MESSAGE_BYTES * 5 // 8,
     )
     stack.push_async_callback(asyncio.to_thread, load.abandon)
-    topics = [bars_topic(settings, agent) for agent in settings.agents]
+    topics = [bars_topic(settings, agent) for agent in WINDOWED]
     watch = await stack.enter_async_context(BarWatch(broker.url, topics, PARTITIONS))
     for _ in range(options.workers):
         fleet.add().release()
@@ -190,8 +189,9 @@ def _settings(url: str, folder: Path) -> Settings:
             "heartbeat_interval": "300ms",
             "transaction_timeout": "3s",
         },
-        "agents": ("bars", "quotes"),
+        "agents": ("bars", "indicators", "quotes"),
         "bars": {"intervals": "1s,10s,1m"},
+        "indicators": {"default": "SMA(3),EMA(3)"},
         "topics": {"partitions": PARTITIONS, "max_message_bytes": MAX_MESSAGE_BYTES},
         "web": {"port": 0},
     }
@@ -283,8 +283,10 @@ async def _drain(report: Report, settings: Settings, fleet: Fleet) -> None:
 def _undrained(settings: Settings) -> str:
     """What is not committed or not decided yet, as text; empty where all is."""
     sources = [source_topic(settings, agent) for agent in settings.agents]
-    outputs = [bars_topic(settings, agent) for agent in settings.agents]
-    outputs += [output_topic(settings, f"{a}.{o}") for a in settings.agents for o in OUTPUTS]
+    outputs = [
+        name for agent in settings.agents for name in output_topics(settings, agent).values()
+    ]
+    outputs += [output_topic(settings, f"{agent}.changelog") for agent in settings.agents]
     wanted = [TopicPartition(topic, number) for topic in sources for number in range(PARTITIONS)]
     common = {
         "bootstrap.servers": str(settings.broker.url).removeprefix("kafka://"),

@@ -31,8 +31,9 @@ from unittest.mock import patch
 
 from faust.types import TP
 
-from agents import bars
+from agents import bars, indicators
 from app.settings import Settings
+from app.streaming.runner import RunnerKey
 from tests.simulation.clients import Producer, SideProducer, Store, changelog_readers, wall_clock
 from tests.simulation.disasters import Disasters
 from tests.simulation.group import Group
@@ -46,7 +47,7 @@ from tests.simulation.world import Headers, World
 MACHINES = ("one", "two", "three")
 #: Short time-outs, so that a history is short.
 CHOSEN: dict[str, Any] = {
-    "agents": ("bars",),
+    "agents": ("bars", "indicators"),
     "data_dir": Path("simulated"),
     "broker": {
         "url": "kafka://simulated:9092",
@@ -55,14 +56,19 @@ CHOSEN: dict[str, Any] = {
         "transaction_timeout": "3s",
     },
     "bars": {"intervals": "1s,10s,1m", "correction_horizon": "30s"},
+    "indicators": {"default": "SMA(3),EMA(3)"},
     "topics": {"partitions": PARTITIONS, "max_message_bytes": 16_384},
 }
 SETTINGS_OF = {name: Settings(worker=name, **CHOSEN) for name in MACHINES}
 SETTINGS = SETTINGS_OF["one"]
 STAGE = bars.make_stage(SETTINGS)
 FOLD = FoldStage(STAGE.outputs["bars"], "simulated.")
-STAGES = (STAGE, FOLD)
-SOURCES = [TP(stage.source, number) for stage in STAGES for number in range(PARTITIONS)]
+#: It holds next to nothing in memory, so that it reads its rows all the time.
+INDICATORS = indicators.make_stage(SETTINGS, max_entries=1)
+STAGES = (STAGE, FOLD, INDICATORS)
+SOURCES = [
+    TP(topic, number) for topic in (STAGE.source, FOLD.source) for number in range(PARTITIONS)
+]
 METRICS = QuietMetrics()
 #: Seconds of session time-out, as in the settings.
 SESSION = 2.0
@@ -184,32 +190,32 @@ class History:
             if dice.random() < 0.3:
                 await asyncio.sleep(dice.expovariate(1 / pace))
 
-    def _runners(self) -> Iterator[tuple[TP, Worker, Any]]:
+    def _runners(self) -> Iterator[tuple[RunnerKey, Worker, Any]]:
         assert self.disasters is not None
         for worker in self.disasters.running():
-            for tp, runner in worker.engine.runners.items():
-                yield tp, worker, runner
+            for key, runner in worker.engine.runners.items():
+                yield key, worker, runner
 
     def _drained(self) -> bool:
         """Every source is owned by one worker, which is at its end and has published all."""
         done = {}
-        for tp, worker, runner in self._runners():
-            if tp in done or worker.app.rebalancing:
+        for key, worker, runner in self._runners():
+            if key in done or worker.app.rebalancing:
                 return False
-            log = self.world.log(tp)
-            done[tp] = (
+            log = self.world.log(key.tp)
+            done[key] = (
                 runner.ready
                 and runner.position == log.stable == len(log.entries)
                 and runner._dirty_since is None
                 and not runner._busy.locked()
             )
-        return len(done) == len(SOURCES) and all(done.values())
+        return len(done) == len(STAGES) * PARTITIONS and all(done.values())
 
     def _positions(self) -> list[str]:
         return [
-            f"{worker.name} {tp.topic} {tp.partition}: {'ready' if runner.ready else 'not ready'} "
-            f"at {runner.position} of {len(self.world.log(tp).entries)}"
-            for tp, worker, runner in self._runners()
+            f"{worker.name} {runner.name}: {'ready' if runner.ready else 'not ready'} "
+            f"at {runner.position} of {len(self.world.log(key.tp).entries)}"
+            for key, worker, runner in self._runners()
         ]
 
     # --- the end ---------------------------------------------------------------------------
@@ -236,7 +242,7 @@ class History:
     def _outcome(self) -> Outcome:
         world = self.world
         source = STAGE.source
-        topics = [*STAGE.outputs.values(), *FOLD.outputs.values()]
+        topics = [topic for stage in STAGES for topic in stage.outputs.values()]
         return Outcome(
             {
                 number: [

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from faust.types import TP
 
+from tests.oracle.averages import Averages, averages_of
 from tests.oracle.compare import (
     TopicComparison,
     _body,
@@ -27,7 +29,7 @@ from tests.oracle.log import LogRecord
 from tests.oracle.reference import Reference
 from tests.oracle.reference import Settings as ReferenceSettings
 from tests.oracle.window import Publication
-from tests.simulation.history import FOLD, SETTINGS, STAGE, Outcome
+from tests.simulation.history import FOLD, INDICATORS, SETTINGS, STAGE, Outcome
 from tests.simulation.ticks import PARTITIONS
 
 
@@ -53,6 +55,7 @@ def faults(outcome: Outcome) -> list[str]:
             reference.feed(offset, timestamp, value)
         found += _first_stage(outcome, partition, reference)
         found += _second_stage(outcome, partition, reference.bars)
+        found += _indicators(outcome, partition, reference.bars)
     return found
 
 
@@ -120,11 +123,49 @@ def _second_stage(outcome: Outcome, partition: int, bars: Iterable[Publication])
     there = [
         (key, value) for key, value, _ in outcome.outputs[TP(FOLD.outputs["folds"], partition)]
     ]
-    if there == wanted:
-        return []
+    return _differences("folds", partition, wanted, there, lambda one, other: one == other)
+
+
+def _indicators(outcome: Outcome, partition: int, bars: Iterable[Publication]) -> list[str]:
+    there = []
+    for key, value, _ in outcome.outputs[TP(INDICATORS.outputs["indicators"], partition)]:
+        record = json.loads(value or b"")
+        assert key == record["symbol"].encode()
+        there.append(record)
+    found = _differences("indicators", partition, list(averages_of(bars)), there, _same_averages)
+    if outcome.outputs[TP(INDICATORS.outputs["dead"], partition)]:
+        found.append(f"indicators: partition {partition} has dead records")
+    return found
+
+
+def _same_averages(wanted: Averages, there: dict[str, Any]) -> bool:
+    identity = ("symbol", "interval", "start", "revision")
+    if any(there[name] != getattr(wanted, name) for name in identity):
+        return False
+    if not there["exact"] and not wanted.disturbed:
+        return False
+    pairs = ((wanted.simple, "SMA(3)"), (wanted.exponential, "EMA(3)"))
+    return all(
+        value == there["values"][name]
+        if value is None or there["values"][name] is None
+        else math.isclose(value, there["values"][name], rel_tol=1e-12)
+        for value, name in pairs
+    )
+
+
+def _differences(
+    name: str,
+    partition: int,
+    wanted: Sequence[Any],
+    there: Sequence[Any],
+    same: Callable[[Any, Any], bool],
+) -> list[str]:
     pairs = enumerate(zip(wanted, there, strict=False))
-    place = next((place for place, (a, b) in pairs if a != b), min(len(wanted), len(there)))
+    shorter = min(len(wanted), len(there))
+    place = next((place for place, (one, other) in pairs if not same(one, other)), shorter)
+    if place == len(wanted) == len(there):
+        return []
     return [
-        f"folds: partition {partition} has {len(there)} records, expected {len(wanted)}; "
-        f"they differ from record {place} on"
+        f"{name}: partition {partition} has {len(there)} records, expected {len(wanted)}; they "
+        f"differ from record {place} on"
     ]

@@ -18,6 +18,7 @@ from tests.simulation import (
     planted_checkpoints,
     planted_corrections,
     planted_restores,
+    planted_stages,
     planted_tables,
 )
 from tests.simulation.plan import Plan
@@ -25,7 +26,13 @@ from tests.simulation.planted_tools import FAULTS, Deed, Fault
 from tests.simulation.running import Tally, divergences, quiet
 
 #: Each of them registers its faults.
-FILES = (planted_checkpoints, planted_restores, planted_tables, planted_corrections)
+FILES = (
+    planted_checkpoints,
+    planted_restores,
+    planted_tables,
+    planted_corrections,
+    planted_stages,
+)
 #: Histories within which each fault must show.
 LIMIT = 1_000
 #: Turns of the loop after which a history with a fault has hung; without one it takes some 6,000.

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced
 
+from agents.windowed import WindowedState
 from app.contracts.outputs import Taken
 from app.streaming import transaction
 from app.streaming.engine import Engine
@@ -21,8 +22,9 @@ from tests.simulation.planted_tools import Deed, changed, fault
 Records = Mapping[str, Sequence[Row]]
 Pieces = Iterator[tuple[str | None, Sequence[Row]]]
 #: In `TransactionalProducer.publish`: what is sent, in its order; None ends a transaction.
-_LOOP = "for topic, rows in records.items():"
+_LOOP = "for topic, number, rows in _by_partition(records, partition):"
 _PIECEWISE = """for topic, rows in pieces(records, changelog):
+    number = partition
     if topic is None:
         await between(producer, sent)
         continue"""
@@ -223,7 +225,7 @@ def rows_serialised_after_the_acknowledgements(deed: Deed) -> Iterator[None]:
     async def take_late(runner: PartitionRunner) -> Taken:
         state: Any = runner.state
         topic_id, position = runner._source_id, runner.position
-        if not hasattr(state, "_partition"):
+        if not isinstance(state, WindowedState):
             return runner.state.take(topic_id)
         publisher = state._partition.publisher
         sent = publisher.outputs

@@ -125,11 +125,12 @@ def group_offset_believed(deed: Deed) -> Iterator[None]:
 @fault()
 def contiguity_guard_removed(deed: Deed) -> Iterator[None]:
     """A batch is applied wherever it begins: strays are applied twice, holes are left out."""
-    guard = "if not self.ready or batch.base != self.position:"
+    guard = "if not self.ready or batch.base > self.position:"
 
     def bend(runner: PartitionRunner, batch: RecordBatch) -> bool:
         if deed(batch.base != runner.position):
             _go_to(runner.state, batch.base)
+            runner.position = batch.base
         return False
 
     with changed(

@@ -1,5 +1,7 @@
 """A second stage, small, with a state, changelog and checkpoint of its own: it folds the bars.
 
+The indicators agent reads the same bars beside it: they share each fetch, and nothing else.
+
 It reads the first stage's committed bars and keeps, of each symbol, how many bars it has seen and
 a chain: the hash of the chain so far and of the next bar. A bar that is lost, doubled or in another
 order changes every chain after it. Each `EMIT_EVERY`-th bar of a symbol publishes the chain; each

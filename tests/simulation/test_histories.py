@@ -12,7 +12,7 @@ import sys
 import pytest
 from faust.types import TP
 
-from tests.simulation.history import FOLD, STAGE, History, Outcome
+from tests.simulation.history import FOLD, INDICATORS, STAGE, History, Outcome
 from tests.simulation.judge import faults
 from tests.simulation.plan import QUIETABLE, Plan
 from tests.simulation.running import quiet, run_all, shortest
@@ -55,7 +55,9 @@ def test_another_process_runs_the_same_history() -> None:
 
 
 @pytest.mark.parametrize("change", ["lost", "doubled", "reordered", "wrong"])
-@pytest.mark.parametrize("topic", [STAGE.outputs["bars"], FOLD.outputs["folds"]])
+@pytest.mark.parametrize(
+    "topic", [STAGE.outputs["bars"], FOLD.outputs["folds"], INDICATORS.outputs["indicators"]]
+)
 def test_the_judge_sees_what_is_wrong(topic: str, change: str) -> None:
     outcome = outcome_of(Plan(3))
     records = next(

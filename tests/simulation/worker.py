@@ -135,7 +135,7 @@ class Worker(Process):
         self.leaving = False
         self._heartbeat = settings.broker.heartbeat_interval / _SECOND
         self._queues: dict[str, asyncio.Queue[RecordBatch]] = {
-            stage.source: asyncio.Queue(QUEUED) for stage in stages
+            stage.agent: asyncio.Queue(QUEUED) for stage in stages
         }
         self._recover = asyncio.Event()
         self._generation = 0
@@ -253,13 +253,13 @@ class Worker(Process):
 
     # --- batches ---------------------------------------------------------------------------
 
-    async def _agent(self, source: str) -> None:
-        queue = self._queues[source]
+    async def _agent(self, agent: str) -> None:
+        queue = self._queues[agent]
         while True:
             batch = await queue.get()
             await self.app.consumer.flow.wait()
-            self.world.trace(f"handles {source} {batch.partition}: {batch.base} to {batch.next}")
-            await self.engine.handle(batch)
+            self.world.trace(f"{agent} handles {batch.partition}: {batch.base} to {batch.next}")
+            await self.engine.handle(batch, agent)
 
     async def _fetch(self) -> None:
         consumer, world = self.app.consumer, self.world
@@ -289,7 +289,8 @@ class Worker(Process):
                         continue
                 world.trace(f"fetched {tp.topic} {tp.partition}: {batch.base} to {batch.next}")
                 # A rebalance may come while a batch waits here: it is behind it in the queue.
-                await self._queues[tp.topic].put(batch)
+                for key in self.engine.keys(tp):
+                    await self._queues[key.agent].put(batch)
             if not any(batch for batch, _ in fetched.values()):
                 await asyncio.sleep(FETCH_WAIT)
 

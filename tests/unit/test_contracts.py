@@ -21,11 +21,14 @@ from app.contracts.records import (
     Contract,
     Flush,
     Historical,
+    Indicators,
     Trade,
 )
 from app.contracts.schema import json_schemas
 from app.contracts.wire import (
+    BarInput,
     BarRecord,
+    IndicatorsRecord,
     TradeRecord,
     bar_decoder,
     control_decoder,
@@ -225,7 +228,8 @@ def test_bars_as_written_are_bars_of_the_contract(bar: BarRecord) -> None:
 
 def test_the_twins_have_the_same_fields_in_the_same_order() -> None:
     assert ("type", *TradeRecord.__struct_fields__) == tuple(Trade.model_fields)
-    assert BarRecord.__struct_fields__ == tuple(Bar.model_fields)
+    assert BarRecord.__struct_fields__ == BarInput.__struct_fields__ == tuple(Bar.model_fields)
+    assert IndicatorsRecord.__struct_fields__ == tuple(Indicators.model_fields)
 
 
 def test_schemas_are_given_for_every_record() -> None:
@@ -238,6 +242,7 @@ def test_schemas_are_given_for_every_record() -> None:
         "flush",
         "correction",
         "bar",
+        "indicators",
         "quote_bar",
     ]
     trade = schemas["trade"]

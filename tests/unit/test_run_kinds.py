@@ -22,7 +22,8 @@ from app.run.kinds import AGENT_OF, KIND_OF
 from app.run.outcomes import Outcomes
 from app.run.session import RunSummary
 from app.settings import load_settings
-from app.stages import AGENTS, stage_agents
+from app.stages import stage_agents
+from app.topics import WINDOWED
 
 BAR = QuoteBarRecord(
     symbol="EURUSD", interval="1s", start=1_500_000_000,
@@ -49,8 +50,8 @@ def replayed(skipped: int = 0) -> ReplaySummary:
 
 
 def test_every_kind_has_an_agent_of_its_own() -> None:
-    assert sorted(AGENT_OF.values()) == sorted(AGENTS)
-    assert {KIND_OF[agent] for agent in AGENTS} == set(AGENT_OF)
+    assert sorted(AGENT_OF.values()) == sorted(WINDOWED)
+    assert {KIND_OF[agent] for agent in WINDOWED} == set(AGENT_OF)
 
 
 def test_a_group_is_told_from_those_of_other_deployments() -> None:

@@ -19,6 +19,7 @@ from app.feeds.partitioning import partition_of
 from app.observe.health import HealthState, Phase
 from app.settings import Settings, load_settings
 from app.streaming.protocols import Progress
+from app.streaming.runner import RunnerKey
 from app.streaming.store import PartitionStore, StoreDamagedError
 from app.streaming.tables import StateTable
 from app.views.partition import ViewPartition
@@ -65,6 +66,7 @@ class FakeStage:
 
     agent: str
     changelog: str
+    source: str = "ticks"
 
 
 @dataclass
@@ -86,10 +88,10 @@ class FakeEngine:
 
     settings: Settings
     stages: dict[str, FakeStage]
-    runners: dict[TP, FakeRunner] = field(default_factory=dict)
+    runners: dict[RunnerKey, FakeRunner] = field(default_factory=dict)
 
     def end_offsets(self) -> dict[TP, int]:
-        return {tp: runner.position + 5 for tp, runner in self.runners.items()}
+        return {key.tp: runner.position + 5 for key, runner in self.runners.items()}
 
 
 @dataclass
@@ -145,7 +147,7 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
         "api", broker="kafka://127.0.0.1:1", datadir=tmp_path / "f", **web_settings(load_settings())
     )
     stage = FakeStage("bars", "d.bars.changelog")
-    engine = FakeEngine(settings, {"ticks": stage})
+    engine = FakeEngine(settings, {"bars": stage})
     views, health, owners = FakeViews({}), HealthState(), {}
     stores: list[PartitionStore] = []
     for number in range(PARTITIONS):
@@ -159,12 +161,13 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
             kept.write(view.take([*bars, bar(symbol, START, 2)]).rows, 1, "id")
         views.followed[number] = FakeFollowed(view)
         runner = FakeRunner(stage, number, FakeState(symbols), store)
-        engine.runners[TP("ticks", number)] = runner
+        engine.runners[RunnerKey("ticks", number, "bars")] = runner
         health.partition("bars", number, Phase.READY)
     cast(Any, application.tables).add(
         StateTable(
             application,
             engine=cast(Any, engine),
+            agent="bars",
             source="ticks",
             changelog=stage.changelog,
             prefix=b"s",
@@ -292,7 +295,7 @@ async def test_symbols(page: Page) -> None:
 
 async def test_partitions(page: Page) -> None:
     page.health.partition("bars", 1, Phase.RESTORING, "<script>")
-    page.engine.runners[TP("ticks", 1)].ready = False
+    page.engine.runners[RunnerKey("ticks", 1, "bars")].ready = False
     _, found = await page.get("/partitions")
     first, second = found["partitions"]
     assert (first["agent"], first["partition"], first["phase"]) == ("bars", 0, "ready")
@@ -346,7 +349,7 @@ async def test_faults_are_told_in_one_line(
 
 
 async def test_a_restoring_partition_is_unavailable_and_missing(page: Page) -> None:
-    page.engine.runners[TP("ticks", 0)].ready = False
+    page.engine.runners[RunnerKey("ticks", 0, "bars")].ready = False
     mine = [each for each in SYMBOLS if partition_of(each, PARTITIONS) == 0]
     for path in (f"/candles/{mine[0]}", f"/tables/bars/rows/{mine[0]}"):
         status, found = await page.get(path)

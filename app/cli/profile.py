@@ -1,0 +1,130 @@
+"""`candlewick profile`: what recorded data are like, as pages and JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.common import clear_progress, json_option, print_json, say, show_progress, table_lines
+from app.cli.feeds import NAMED_SKIPPED
+from app.cli.mapping import mapping_options
+
+if TYPE_CHECKING:
+    from app.feeds.mapping import ColumnMapping
+
+
+@click.command()
+@click.option(
+    "--ticks",
+    "paths",
+    multiple=True,
+    metavar="PATH",
+    type=click.Path(exists=True, path_type=Path),
+    help="Recorded data, as `replay` reads them; several PATHs may follow it.",
+)
+@click.argument("more", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="For the report; files of the same names in it are replaced.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["trades", "quotes"]),
+    default="trades",
+    show_default=True,
+    help="Which records of the files.",
+)
+@click.option(
+    "--calendar",
+    default="24/7",
+    show_default=True,
+    metavar="NAME",
+    help="Of symbols that no instrument file names: XNYS, CMES, ...",
+)
+@click.option(
+    "--instruments",
+    "instruments_file",
+    metavar="FILE.toml",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Calendars, tick sizes and splits by symbol.",
+)
+@mapping_options
+@json_option
+def profile(
+    paths: tuple[Path, ...],
+    more: tuple[Path, ...],
+    out: Path,
+    kind: str,
+    calendar: str,
+    instruments_file: Path | None,
+    mapping: ColumnMapping | None,
+    as_json: bool,
+) -> None:
+    """Examine recorded trades or quotes, and write a report for each symbol and day.
+
+    Gaps within the session, outliers, duplicates, crossed quotes, completeness, intervals, sources,
+    by the same checks as the quality agent's. No broker is needed. The folder gets index.html and
+    index.json, and a page and a JSON for each symbol and day; pages need no network.
+
+    \b
+    Example:
+      candlewick profile --ticks 20131008_trade.zip --calendar XNYS --out report
+    """
+    from app.feeds.source import open_source
+    from app.profile.writing import write_report
+    from tables.markets import (
+        Instrument,
+        Instruments,
+        InstrumentsError,
+        UnknownCalendarError,
+        load_market,
+        read_instruments,
+    )
+    from tables.quality import QualityConfiguration
+
+    every_path = (*paths, *more)
+    if not every_path:
+        raise click.UsageError("--ticks PATH is missing")
+    try:
+        load_market(calendar)
+        if instruments_file is None:
+            instruments = Instruments(default=Instrument(symbol="*", calendar=calendar))
+        else:
+            instruments = read_instruments(instruments_file, calendar)
+    except (InstrumentsError, UnknownCalendarError) as error:
+        raise click.UsageError(str(error)) from None
+    source = open_source(every_path, "quotes" if kind == "quotes" else "trades", mapping)
+    index = write_report(
+        source,
+        out,
+        instruments,
+        QualityConfiguration(),
+        lambda done, total: show_progress("read", done, total),
+    )
+    clear_progress()
+    for skipped in source.skipped[:NAMED_SKIPPED]:
+        say(f"skipped {skipped.path}: {skipped.reason}")
+    if as_json:
+        print_json(index)
+        return
+    rows = [["symbol", "day", "records", "flagged", "complete", "findings"]]
+    for day in index["days"]:
+        share = day["completeness"]
+        findings = ", ".join(f"{count} {name}" for name, count in day["events"].items())
+        rows.append(
+            [
+                day["symbol"],
+                str(day["session"]),
+                f"{day['records']:,}",
+                f"{day['flagged']:,}",
+                "-" if share is None else f"{int(share * 1e5) / 1e3:.3f}%",
+                findings or "none",
+            ]
+        )
+    click.echo("\n".join(table_lines(rows)))
+    click.echo(f"report: {out / 'index.html'}")

@@ -1,0 +1,191 @@
+"""Indicators of recorded bars: a file of bars in, the same rows with a column an output out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from app.contracts.records import MAX_PRICE, MAX_SIZE
+from app.contracts.wire import BarRecord
+from app.feeds.errors import FeedError
+from app.run.export import LAYOUTS, SUFFIXES, write_export
+from tables.indicators.base import Context
+from tables.indicators.registry import Request
+from tables.indicators.sets import IndicatorSet
+
+#: Columns that need not be there, and what is taken for them.
+OPTIONAL: dict[str, Any] = {"vwap": None, "trades": 1, "revision": 0}
+_SCHEMA = LAYOUTS["bars"].schema
+_PRICES = ("open", "high", "low", "close")
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Indicated:
+    """What was written."""
+
+    rows: int
+    series: int
+    columns: tuple[str, ...]
+
+
+def read_bar_table(path: Path) -> pa.Table:
+    """Read bars as `candlewick run --export` writes them; columns beyond those stay as they are.
+
+    Raises:
+        FeedError: the file is neither, has not the columns, or a cell of the wrong type.
+    """
+    if path.suffix not in SUFFIXES:
+        raise FeedError(path, None, f"expected a name that ends with {' or '.join(SUFFIXES)}")
+    try:
+        table = _read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+        absent = [
+            name
+            for name in _SCHEMA.names
+            if name not in table.column_names and name not in OPTIONAL
+        ]
+        if absent:
+            raise FeedError(
+                path,
+                None,
+                f"has no column {', '.join(absent)}; expected {', '.join(_SCHEMA.names)}",
+            )
+        for field in _SCHEMA:
+            place = table.schema.get_field_index(field.name)
+            if place >= 0:
+                table = table.set_column(place, field, table.column(place).cast(field.type))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise FeedError(path, None, " ".join(str(error).split())) from error
+    return table
+
+
+def _read_csv(path: Path) -> pa.Table:
+    with path.open(encoding="utf-8", newline="") as file:
+        header = file.readline()
+    names = header.rstrip("\r\n").split(",")
+    types = {name: pa.string() for name in names} | {each.name: each.type for each in _SCHEMA}
+    options: Any = pa.csv.ConvertOptions(
+        column_types=types, null_values=[""], strings_can_be_null=True
+    )
+    return pa.csv.read_csv(path, convert_options=options)
+
+
+def bars_of(path: Path, table: pa.Table) -> Iterator[BarRecord]:
+    """Yield the rows as bars.
+
+    Raises:
+        FeedError: a cell is empty or out of the bounds of the contract.
+    """
+    count = len(table)
+    columns = {
+        name: table.column(name).to_pylist()
+        if name in table.column_names
+        else [OPTIONAL[name]] * count
+        for name in _SCHEMA.names
+    }
+    lines = 2 if path.suffix == ".csv" else 1
+    for number, values in enumerate(zip(*columns.values(), strict=True)):
+        row = dict(zip(columns, values, strict=True))
+        for name, value in row.items():
+            if value is None and name != "vwap":
+                raise FeedError(path, number + lines, f"{name} is empty")
+            greatest = MAX_PRICE if name in (*_PRICES, "vwap") else MAX_SIZE
+            if isinstance(value, float) and not (math.isfinite(value) and abs(value) <= greatest):
+                raise FeedError(
+                    path, number + lines, f"{name} is {value}; expected at most {greatest:g}"
+                )
+        if row["volume"] < 0:
+            raise FeedError(path, number + lines, f"volume is {row['volume']}; expected 0 or more")
+        start = row.pop("start_ns")
+        # An export has no flag: a bar without trades is filled, and an emptied one a revision.
+        emptied = row["trades"] == 0 and row["revision"] > 0
+        yield BarRecord(**row, start=start, is_final=True, filled=emptied, sources=())
+
+
+def indicate(
+    bars: Sequence[BarRecord],
+    requests: Sequence[Request],
+    context: Context,
+    progress: Progress,
+) -> tuple[list[dict[str, float | None] | None], int]:
+    """Return the values of each bar, and of how many symbols and intervals they are.
+
+    Each symbol and interval by its starts, each start by its highest revision; None for lower
+    ones, and for bars without trades left.
+
+    Raises:
+        ValueError: two bars are of one symbol, interval, start and revision.
+    """
+    order = sorted(
+        range(len(bars)),
+        key=lambda row: (
+            bars[row].symbol,
+            bars[row].interval,
+            bars[row].start,
+            -bars[row].revision,
+        ),
+    )
+    values: list[dict[str, float | None] | None] = [None] * len(bars)
+    series: tuple[str, str] | None = None
+    count = 0
+    before: BarRecord | None = None
+    for done, row in enumerate(order):
+        bar = bars[row]
+        if (bar.symbol, bar.interval) != series:
+            series, before = (bar.symbol, bar.interval), None
+            indicators = IndicatorSet(requests, context)
+            count += 1
+        if before is not None and before.start == bar.start:
+            if before.revision == bar.revision:
+                raise ValueError(
+                    f"two bars of {bar.symbol} {bar.interval} at {bar.start}, revision "
+                    f"{bar.revision}; expected one"
+                )
+            continue
+        before = bar
+        indicators.take(bar)
+        if not bar.filled:
+            values[row] = indicators.values()
+        if done % 4096 == 0:
+            progress("bars", done, len(bars))
+    return values, count
+
+
+def write_indicators(
+    source: Path,
+    requests: Sequence[Request],
+    target: Path,
+    context: Context,
+    progress: Progress,
+) -> Indicated:
+    """Write the rows of a file with a column an output, empty in the warm-up.
+
+    Raises:
+        FeedError: the file is not as it must be, or already has such a column.
+        OSError: a file cannot be read or written.
+    """
+    table = read_bar_table(source)
+    names = tuple(name for each in requests for name in each.names)
+    taken = [name for name in names if name in table.column_names]
+    if taken:
+        raise FeedError(source, None, f"already has the column {', '.join(taken)}")
+    bars = list(bars_of(source, table))
+    try:
+        values, series = indicate(bars, requests, context, progress)
+    except ValueError as error:
+        raise FeedError(source, None, str(error)) from error
+    added = [[None if each is None else each[name] for each in values] for name in names]
+    schema = table.schema.remove_metadata()
+    for name in names:
+        schema = schema.append(pa.field(name, pa.float64()))
+    columns = [column.to_pylist() for column in table.columns]
+    write_export(target, zip(*columns, *added, strict=True), schema)
+    return Indicated(len(bars), series, names)

@@ -1,0 +1,113 @@
+"""The indicators of one partition of bars: each closed bar in, its indicators out.
+
+An entry is the `IndicatorSet` of one symbol and interval. What becomes of a bar (`Outcome`) is the
+outcome of its record: `applied` (new), `revised` (the last one once more; `emptied` is among them),
+`older` (a revision that comes too late: counted, and later records are not `exact`), `repeated`.
+Bars of an interval without indicators are `ignored`. New and revised bars publish a record with the
+bar's revision; of an emptied bar all values are null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from app.contracts.wire import BarInput, IndicatorsRecord, bar_input_decoder, encoder
+from tables.derived import BadRecordError, DerivedConfiguration, KeyedPartition
+from tables.indicators.base import Context
+from tables.indicators.registry import Request
+from tables.indicators.sets import IndicatorSet, Outcome
+from tables.symbols import symbol_fault
+from tables.windows import Reader
+
+_OUTCOMES = {
+    Outcome.NEW: "applied",
+    Outcome.REVISED: "revised",
+    Outcome.EMPTIED: "revised",
+    Outcome.OLDER: "older",
+    Outcome.REPEATED: "repeated",
+}
+_PUBLISHED = (Outcome.NEW, Outcome.REVISED, Outcome.EMPTIED)
+_decode_row = msgspec.msgpack.Decoder(list).decode
+_encode_row = msgspec.msgpack.Encoder().encode
+#: Faults of symbols that are remembered.
+MAX_FAULTS = 100_000
+
+
+class IndicatorsPartition(KeyedPartition[IndicatorSet]):
+    """State of one partition of the indicators agent."""
+
+    OUTCOMES = ("applied", "revised", "older", "repeated", "ignored", "dead")
+    SETTINGS = "indicators, bars, partitions or bounds"
+
+    def __init__(
+        self,
+        configuration: DerivedConfiguration,
+        partition: int,
+        read: Reader | None,
+        requests: Mapping[str, Sequence[Request]],
+        *,
+        context: Context | None = None,
+        fill_forward: bool = False,
+    ) -> None:
+        """Begin without bars; `requests` are by interval (`1m`), for each that bars come in."""
+        super().__init__(configuration, partition, read)
+        self._requests = requests
+        self._context = context
+        self._fill_forward = fill_forward
+        self._faults: dict[str, str | None] = {}
+
+    def decode(self, key: bytes, row: bytes | None) -> IndicatorSet:
+        """Make a set of its row, or a new one."""
+        requests = self._requests[key.rpartition(b"\0")[2].decode()]
+        if row is None:
+            return IndicatorSet(requests, self._context, fill_forward=self._fill_forward)
+        return IndicatorSet.from_state(
+            _decode_row(row), requests, self._context, fill_forward=self._fill_forward
+        )
+
+    def encode(self, key: bytes, entry: IndicatorSet) -> bytes:
+        """Make a row of a set."""
+        return _encode_row(entry.state())
+
+    def take_record(self, value: bytes, offset: int, append_time: int) -> str:
+        """Take a bar.
+
+        Raises:
+            BadRecordError: it is none, or does not belong here.
+        """
+        try:
+            bar = bar_input_decoder.decode(value)
+        except msgspec.DecodeError:
+            raise BadRecordError("malformed") from None
+        self._check(bar)
+        if not self._requests[bar.interval]:
+            return "ignored"
+        symbol = bar.symbol.encode()
+        held = self.entry(symbol + b"\0" + bar.interval.encode())
+        outcome = held.take(bar)
+        if self.maximum is None or bar.start > self.maximum:
+            self.maximum = bar.start
+        if outcome in _PUBLISHED:
+            values = held.values()
+            if outcome is Outcome.EMPTIED:
+                values = dict.fromkeys(values)
+            record = IndicatorsRecord(
+                bar.symbol, bar.interval, bar.start, bar.revision, held.exact, values
+            )
+            self.put("indicators", symbol, encoder.encode(record))
+        return _OUTCOMES[outcome]
+
+    def _check(self, bar: BarInput) -> None:
+        if bar.symbol not in self._faults:
+            if len(self._faults) >= MAX_FAULTS:
+                self._faults.clear()
+            self._faults[bar.symbol] = symbol_fault(
+                bar.symbol, self.partition, self.configuration.partitions
+            )
+        fault = self._faults[bar.symbol]
+        if fault is not None:
+            raise BadRecordError(fault)
+        if bar.interval not in self._requests:
+            raise BadRecordError("unknown_interval")
