@@ -9,11 +9,12 @@ from app.assembly import CandlewickApp
 from app.contracts.batch import RecordBatch
 from app.contracts.outputs import Taken
 from app.exits import RefusalError
-from app.settings import Settings
+from app.settings import PREFIX, Settings, SettingsError
 from app.streaming.protocols import Progress, Reader, Recall, Stage
 from app.streaming.tables import StateTable
 from app.streaming.transport import BatchSchema
-from app.topics import bars_topic, output_topic, source_topic
+from app.topics import output_topic, output_topics, source_topic
+from tables.activity import ActivityKind, parse_kinds
 from tables.configuration import BarsConfiguration
 from tables.forming import forming_of, forming_values
 from tables.partition import NO_MAXIMUM, WindowedPartition
@@ -47,7 +48,22 @@ def bars_configuration(settings: Settings) -> BarsConfiguration:
         max_symbols=bars.max_symbols,
         max_value_bytes=settings.topics.max_message_bytes // 2,
         recall_horizon=bars.recall_horizon,
+        activity=activity_of(settings),
+        activity_carry=bars.activity_carry,
     )
+
+
+def activity_of(settings: Settings) -> tuple[ActivityKind, ...]:
+    """The bars by activity.
+
+    Raises:
+        SettingsError: a kind that there is not.
+    """
+    try:
+        return parse_kinds(settings.bars.activity)
+    except ValueError as error:
+        text = ",".join(settings.bars.activity)
+        raise SettingsError(f"{PREFIX}BARS__ACTIVITY={text!r}: {error}") from error
 
 
 class WindowedState:
@@ -150,11 +166,7 @@ class WindowedStage:
         self.source = source_topic(settings, agent)
         self.changelog = output_topic(settings, f"{agent}.changelog")
         self.forming_topic = output_topic(settings, f"{agent}.forming")
-        self.outputs = {
-            "bars": bars_topic(settings, agent),
-            "late": output_topic(settings, f"{agent}.late"),
-            "dead": output_topic(settings, f"{agent}.dead"),
-        }
+        self.outputs = output_topics(settings, agent)
         self._kind = kind
         self._state = state
 

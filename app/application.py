@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
 
-from agents import bars, indicators, quotes
 from app.assembly import make_app
 from app.observe.logs import faust_logging
 from app.settings import load_settings
 
-AGENTS: dict[str, Any] = {"bars": bars, "indicators": indicators, "quotes": quotes}
-
 settings = load_settings()
-stages = {name: AGENTS[name].make_stage(settings) for name in settings.agents}
+# Each agent is a module of its name; what is not chosen is not loaded.
+agents = {name: import_module(f"agents.{name}") for name in settings.agents}
+stages = {name: agent.make_stage(settings) for name, agent in agents.items()}
 app = make_app(settings, list(stages.values()), **faust_logging(settings))
-for name, stage in stages.items():
-    AGENTS[name].register(app, stage)
+for name, agent in agents.items():
+    agent.register(app, stages[name])

@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.settings import PREFIX, BrokerSettings, Settings, SettingsError
+from app.setting_groups import BrokerSettings
+from app.settings import PREFIX, Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 

@@ -41,15 +41,49 @@ class AgentTopics:
     forming: str | None = None
 
 
-def _windowed(agent: str, source: str, bars: str, records: str, kind: str) -> AgentTopics:
+def _windowed(
+    agent: str, source: str, bars: str, records: str, kind: str, **more: tuple[str, str]
+) -> AgentTopics:
     return AgentTopics(
         source,
         {
             "bars": (bars, f"closed {kind} and their revisions"),
             "late": (f"{agent}.late", f"{records} beyond the correction horizon"),
             "dead": _dead(agent),
+            **more,
         },
         forming=f"forming {kind}",
+    )
+
+
+def _features(agent: str, source: str) -> AgentTopics:
+    return AgentTopics(
+        source,
+        {
+            "features": ("features", "sliding and session features of trades and quotes"),
+            "late": (f"{agent}.late", f"{source} that came after the grace"),
+            "dead": _dead(agent),
+        },
+    )
+
+
+def _anomalies(agent: str, source: str) -> AgentTopics:
+    return AgentTopics(
+        source,
+        {
+            "anomalies": ("anomalies", "scores of closed bars and quote bars that are odd"),
+            "dead": _dead(agent),
+        },
+    )
+
+
+def _quality(agent: str, source: str) -> AgentTopics:
+    return AgentTopics(
+        source,
+        {
+            "quality": ("quality", "gaps, outliers and other events, and summaries a session"),
+            "clean": (f"{source}.clean", f"{source} without what was flagged"),
+        },
     )
 
 
@@ -58,7 +92,9 @@ def _dead(agent: str) -> tuple[str, str]:
 
 
 AGENT_TOPICS: Mapping[str, AgentTopics] = {
-    "bars": _windowed("bars", "ticks", "bars", "trades", "bars"),
+    "bars": _windowed(
+        "bars", "ticks", "bars", "trades", "bars", activity=("activity", "bars by activity")
+    ),
     "quotes": _windowed("quotes", "quotes", "quotes.bars", "quotes", "quote bars"),
     "indicators": AgentTopics(
         "bars",
@@ -67,7 +103,31 @@ AGENT_TOPICS: Mapping[str, AgentTopics] = {
             "dead": _dead("indicators"),
         },
     ),
+    "features": _features("features", "ticks"),
+    "quote_features": _features("quote_features", "quotes"),
+    "quality": _quality("quality", "ticks"),
+    "quote_quality": _quality("quote_quality", "quotes"),
+    "routing": AgentTopics(
+        "bars",
+        {"legs": ("pairs.input", "bars of pairs, by pair"), "dead": _dead("routing")},
+    ),
+    "pairs": AgentTopics(
+        "pairs.input",
+        {"pairs": ("pairs", "correlation and spread of pairs"), "dead": _dead("pairs")},
+    ),
+    "anomalies": _anomalies("anomalies", "bars"),
+    "quote_anomalies": _anomalies("quote_anomalies", "quotes.bars"),
+    "alerts": AgentTopics(
+        "alerts.events",
+        {
+            "notifications": ("notifications", "messages for people, by channel"),
+            "undelivered": ("notifications.dead", "those that a channel never takes"),
+            "dead": _dead("alerts"),
+        },
+    ),
 }
+#: Outputs that there are only where they are asked for.
+ACTIVITY = "activity"
 
 #: Every agent there is.
 AGENTS = tuple(AGENT_TOPICS)
@@ -128,8 +188,18 @@ def source_topic(settings: Settings, agent: str) -> str:
 
 def output_topics(settings: Settings, agent: str) -> dict[str, str]:
     """Names of the topics that an agent writes, by the name that it gives them."""
-    outputs = AGENT_TOPICS[agent].outputs
-    return {output: output_topic(settings, name) for output, (name, _) in outputs.items()}
+    return {
+        output: output_topic(settings, name)
+        for output, (name, _) in _outputs(settings, agent).items()
+    }
+
+
+def _outputs(settings: Settings, agent: str) -> dict[str, tuple[str, str]]:
+    """Those outputs of an agent that there are."""
+    outputs = dict(AGENT_TOPICS[agent].outputs)
+    if not settings.bars.activity:
+        outputs.pop(ACTIVITY, None)
+    return outputs
 
 
 def bars_topic(settings: Settings, agent: str) -> str:
@@ -171,13 +241,16 @@ def topic_table(settings: Settings) -> tuple[TopicSpec, ...]:
             ),
         )
 
-    carried = {name: text for each in AGENT_TOPICS.values() for name, text in each.outputs.values()}
+    carried = {"alerts.events": "what agents have seen, and control records of alerts"}
+    carried |= {
+        name: text for each in AGENT_TOPICS.values() for name, text in each.outputs.values()
+    }
     for agent in settings.agents:
         source = AGENT_TOPICS[agent].source
         add(source_topic(settings, agent), INPUTS.get(source) or carried[source])
     for agent in settings.agents:
         topics = AGENT_TOPICS[agent]
-        for output, (name, text) in topics.outputs.items():
+        for output, (name, text) in _outputs(settings, agent).items():
             headroom = DEAD_HEADROOM if output == "dead" else 0
             add(output_topic(settings, name), text, headroom=headroom)
         if topics.forming is not None:

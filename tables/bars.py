@@ -19,6 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.contracts.batch import RecordBatch
+from app.contracts.outputs import OutputRecord
+from app.contracts.wire import encoder
+from tables.activity import ActivityBars
 from tables.columns import Columns, Int64Array
 from tables.configuration import BarsConfiguration
 from tables.correcting import CorrectablePartition
@@ -29,8 +32,9 @@ from tables.identifiers import MINUTE
 from tables.intake import Control, Dead, Intake
 from tables.partial import Partial
 from tables.partition import causes_of, distinct
-from tables.policies import CLOSING
+from tables.policies import CLOSING, EXTREMES
 from tables.publishing import Publisher
+from tables.rows import ACTIVITY_PREFIX, activity_key, decode_activity, encode_activity
 from tables.sessions import Sessions
 from tables.single import is_amendment, single_partial
 from tables.windows import Reader
@@ -57,6 +61,11 @@ class BarsPartition(CorrectablePartition):
         self._intake = Intake(configuration, self.symbols, self.sources)
         policy = configuration.policy
         self._classes = [policy.interval_class(length) for length in configuration.intervals]
+        #: None where there are no bars by activity.
+        self.activity: ActivityBars | None = None
+        if configuration.activity:
+            self.activity = ActivityBars(configuration.activity, carry=configuration.activity_carry)
+            self.publisher.outputs["activity"] = []
 
     def _read(self, batch: RecordBatch) -> tuple[Sequence[Columns | Control], Dead]:
         return self._intake.read(batch)
@@ -83,6 +92,8 @@ class BarsPartition(CorrectablePartition):
         watermarks = maxima[:-1] - grace
         keep = self._judge(trades, watermarks, batch)
         trades.identifiers = None
+        if self.activity is not None:
+            self._measure(self.activity, trades, keep)
         others = self._others(trades, watermarks, keep)
         if others is None:
             chosen = trades if keep.all() else trades.take(keep)
@@ -148,6 +159,32 @@ class BarsPartition(CorrectablePartition):
                 self.counts["duplicate"] += 1
             else:
                 known.add(identity, times[index])
+
+    def _measure(
+        self, activity: ActivityBars, trades: Columns, keep: npt.NDArray[np.bool_]
+    ) -> None:
+        """Put the kept trades that set a price, in log order, into the bars of activity."""
+        table = self._intake.conditions.tables[self._classes[-1]]
+        chosen = keep & ((table[trades.condition] & EXTREMES) != 0)
+        if chosen.any():
+            for _, record in activity.take(trades.take(chosen), self.symbols.names):
+                key = record.symbol.encode()
+                self.publisher.put("activity", OutputRecord(key, encoder.encode(record), []))
+
+    def more_rows(self) -> list[tuple[bytes, bytes | None]]:
+        """Also the open bars of activity changed since the last call."""
+        rows = super().more_rows()
+        if self.activity is not None:
+            for name, row in self.activity.take_changes():
+                rows.append((activity_key(name), encode_activity(row)))
+        return rows
+
+    def restore_row(self, key: bytes, value: bytes) -> None:
+        """Take in a stored row of open bars of activity, too."""
+        if key[:1] == ACTIVITY_PREFIX and self.activity is not None:
+            self.activity.restore(key[1:].decode(), decode_activity(value))
+        else:
+            super().restore_row(key, value)
 
     def _others(
         self, trades: Columns, watermarks: Int64Array, keep: npt.NDArray[np.bool_]

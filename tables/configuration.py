@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tables.activity import ActivityKind
 from tables.policies import Policy
 
 DAY = 86_400_000_000_000
@@ -32,6 +33,8 @@ class BarsConfiguration:
     max_symbols: int = 100_000
     max_value_bytes: int = 524_288
     recall_horizon: int = DAY
+    activity: tuple[ActivityKind, ...] = ()
+    activity_carry: bool = False
 
     def slots(self, length: int) -> int:
         """Ring slots of closed bars of an interval.

@@ -18,7 +18,8 @@ from tables.derived import BadRecordError, DerivedConfiguration, KeyedPartition
 from tables.indicators.base import Context
 from tables.indicators.registry import Request
 from tables.indicators.sets import IndicatorSet, Outcome
-from tables.symbols import symbol_fault
+from tables.parsing import DECODE_ERRORS
+from tables.symbols import SymbolFaults
 from tables.windows import Reader
 
 _OUTCOMES = {
@@ -31,8 +32,6 @@ _OUTCOMES = {
 _PUBLISHED = (Outcome.NEW, Outcome.REVISED, Outcome.EMPTIED)
 _decode_row = msgspec.msgpack.Decoder(list).decode
 _encode_row = msgspec.msgpack.Encoder().encode
-#: Faults of symbols that are remembered.
-MAX_FAULTS = 100_000
 
 
 class IndicatorsPartition(KeyedPartition[IndicatorSet]):
@@ -56,7 +55,7 @@ class IndicatorsPartition(KeyedPartition[IndicatorSet]):
         self._requests = requests
         self._context = context
         self._fill_forward = fill_forward
-        self._faults: dict[str, str | None] = {}
+        self._faults = SymbolFaults(partition, configuration.partitions)
 
     def decode(self, key: bytes, row: bytes | None) -> IndicatorSet:
         """Make a set of its row, or a new one."""
@@ -79,7 +78,7 @@ class IndicatorsPartition(KeyedPartition[IndicatorSet]):
         """
         try:
             bar = bar_input_decoder.decode(value)
-        except msgspec.DecodeError:
+        except DECODE_ERRORS:
             raise BadRecordError("malformed") from None
         self._check(bar)
         if not self._requests[bar.interval]:
@@ -100,13 +99,7 @@ class IndicatorsPartition(KeyedPartition[IndicatorSet]):
         return _OUTCOMES[outcome]
 
     def _check(self, bar: BarInput) -> None:
-        if bar.symbol not in self._faults:
-            if len(self._faults) >= MAX_FAULTS:
-                self._faults.clear()
-            self._faults[bar.symbol] = symbol_fault(
-                bar.symbol, self.partition, self.configuration.partitions
-            )
-        fault = self._faults[bar.symbol]
+        fault = self._faults.of(bar.symbol)
         if fault is not None:
             raise BadRecordError(fault)
         if bar.interval not in self._requests:

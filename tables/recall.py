@@ -53,6 +53,8 @@ class Recall(BarsPartition):
     def __init__(self, live: BarsPartition, question: Question, anchor: Anchor) -> None:
         # Names are given in the order of the log, so bits and limits are those of the first time.
         super().__init__(live.configuration, live.partition, None, list(live.sources.names))
+        # Bars of activity are not made anew.
+        self.activity = None
         self.begin(anchor.offset)
         self.maximum = NO_MAXIMUM if anchor.maximum is None else anchor.maximum
         for name, registered in zip(live.symbols.names, live.symbols.registered, strict=True):

@@ -9,6 +9,7 @@
 | `k` symbol NUL length start | start and aggregate of a closed window that was corrected |
 | `x` symbol NUL offset | what a correction made of the trade at that offset |
 | `a` offset | an anchor: the maximum before the record at that offset |
+| `v` symbol | open bars of activity (tables/activity) |
 
 Version 1 had neither of the last three; it is read, and written as version 2.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Generic, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import msgspec
 
@@ -34,6 +35,7 @@ IDENTIFIER_PREFIX = b"i"
 CORRECTED_PREFIX = b"k"
 OVERRIDE_PREFIX = b"x"
 ANCHOR_PREFIX = b"a"
+ACTIVITY_PREFIX = b"v"
 #: Identities in one row: some 100 KB, far below a topic's size limit.
 IDENTITIES_PER_ROW = 2_000
 
@@ -88,6 +90,21 @@ def symbol_key(symbol: str) -> bytes:
 def closed_key(symbol: str, length: int, slot: int) -> bytes:
     """Key of the ring slot of a closed window."""
     return CLOSED_PREFIX + symbol.encode() + b"\0" + _CLOSED_TAIL.pack(length, slot)
+
+
+def activity_key(symbol: str) -> bytes:
+    """Key of a symbol's open bars of activity."""
+    return ACTIVITY_PREFIX + symbol.encode()
+
+
+def encode_activity(row: list[Any]) -> bytes:
+    """A row of `ActivityBars.take_changes`."""
+    return _encode(row)
+
+
+def decode_activity(value: bytes) -> list[Any]:
+    """What `encode_activity` wrote."""
+    return list(_decode(value))
 
 
 def corrected_key(symbol: str, length: int, start: int) -> bytes:

@@ -10,6 +10,7 @@ from tables.configuration import BarsConfiguration
 from tables.outbox import SymbolState
 from tables.partition import NO_MAXIMUM, OUTCOMES, WindowedPartition
 from tables.rows import (
+    ACTIVITY_PREFIX,
     ANCHOR_PREFIX,
     CORRECTED_PREFIX,
     IDENTIFIER_PREFIX,
@@ -40,6 +41,7 @@ LOADED_PREFIXES = (
     CORRECTED_PREFIX,
     OVERRIDE_PREFIX,
     ANCHOR_PREFIX,
+    ACTIVITY_PREFIX,
 )
 
 

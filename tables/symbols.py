@@ -22,6 +22,8 @@ from tables.texts import TextTable
 _SYMBOL = re.compile(SYMBOL_PATTERN.removesuffix("$") + r"\Z")
 #: Distinct sources of a partition: one bit each of a signed 64-bit mask, with some to spare.
 MAX_SOURCES = 60
+#: Symbols whose fault, or lack of one, is remembered.
+MAX_FAULTS = 100_000
 #: Texts that no state refers to are forgotten at this many.
 MAX_TEXTS = 4096
 _UNKNOWN = -1
@@ -34,6 +36,22 @@ def symbol_fault(name: str, partition: int, partitions: int) -> str | None:
     if partition_of(name.encode(), partitions) != partition:
         return "wrong_partition"
     return None
+
+
+class SymbolFaults:
+    """Why symbols of a partition are refused, remembered for a bounded number of them."""
+
+    def __init__(self, partition: int, partitions: int) -> None:
+        self._partition, self._partitions = partition, partitions
+        self._known: dict[str, str | None] = {}
+
+    def of(self, name: str) -> str | None:
+        """Why a symbol is refused; None where it is not."""
+        if name not in self._known:
+            if len(self._known) >= MAX_FAULTS:
+                self._known.clear()
+            self._known[name] = symbol_fault(name, self._partition, self._partitions)
+        return self._known[name]
 
 
 class Symbols:

@@ -12,6 +12,8 @@ from typing import ClassVar
 import click
 
 from app import __version__
+from app.cli.alerts import alerts
+from app.cli.anomalies import anomalies
 from app.cli.bars import bars
 from app.cli.broker import broker
 from app.cli.common import CandlewickGroup
@@ -40,13 +42,14 @@ class Commands(CandlewickGroup):
         "Look": (
             "bars",
             "indicators",
+            "anomalies",
             "reconcile",
             "profile",
             "dead",
             "topics",
             "settings",
         ),
-        "Operate": ("worker", "broker", "reset", "completion"),
+        "Operate": ("worker", "broker", "alerts", "reset", "completion"),
     }
 
 
@@ -73,6 +76,8 @@ def candlewick() -> None:
 
 
 for command in (
+    alerts,
+    anomalies,
     bars,
     broker,
     completion,

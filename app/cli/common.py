@@ -16,11 +16,11 @@ from click.shell_completion import CompletionItem
 from app import exits
 from app.durations import parse_duration
 from app.observe.logs import configure_logging, mask_addresses
-from app.settings import BarSettings, Settings, SettingsError, load_settings
+from app.setting_groups import BarSettings
+from app.settings import Settings, SettingsError, load_settings
 
 Result = TypeVar("Result")
 Command = TypeVar("Command", bound=Callable[..., Any])
-
 
 
 def _expected_errors() -> tuple[type[BaseException], ...]:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.common import clear_progress, json_option, print_json, say, show_progress, table_lines
+from app.cli.common import (
+    clear_progress,
+    json_option,
+    print_json,
+    read_settings,
+    say,
+    show_progress,
+    table_lines,
+)
 from app.cli.feeds import NAMED_SKIPPED
 from app.cli.mapping import mapping_options
 
@@ -68,13 +76,15 @@ def profile(
     """Examine recorded trades or quotes, and write a report for each symbol and day.
 
     Gaps within the session, outliers, duplicates, crossed quotes, completeness, intervals, sources,
-    by the same checks as the quality agent's. No broker is needed. The folder gets index.html and
-    index.json, and a page and a JSON for each symbol and day; pages need no network.
+    by the same checks as the quality agent's, with the settings quality.*. No broker is needed. The
+    folder gets index.html and index.json, and a page and a JSON for each symbol and day; pages need
+    no network.
 
     \b
     Example:
       candlewick profile --ticks 20131008_trade.zip --calendar XNYS --out report
     """
+    from agents.quality_settings import quality_configuration
     from app.feeds.source import open_source
     from app.profile.writing import write_report
     from tables.markets import (
@@ -85,7 +95,6 @@ def profile(
         load_market,
         read_instruments,
     )
-    from tables.quality import QualityConfiguration
 
     every_path = (*paths, *more)
     if not every_path:
@@ -98,12 +107,13 @@ def profile(
             instruments = read_instruments(instruments_file, calendar)
     except (InstrumentsError, UnknownCalendarError) as error:
         raise click.UsageError(str(error)) from None
+    configuration = quality_configuration(read_settings())
     source = open_source(every_path, "quotes" if kind == "quotes" else "trades", mapping)
     index = write_report(
         source,
         out,
         instruments,
-        QualityConfiguration(),
+        configuration,
         lambda done, total: show_progress("read", done, total),
     )
     clear_progress()

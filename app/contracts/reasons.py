@@ -92,6 +92,11 @@ REASONS: Final[dict[str, Reason]] = {
         "no bars of that interval are computed here (bars.intervals)",
         "nothing to mend; find who else writes to this topic",
     ),
+    "too_many_silences": Reason(
+        "there are alerts.max_silences silences already, and this is another one",
+        "end one with `candlewick alerts unsilence`, then resend it as it is",
+        as_it_is=True,
+    ),
     "log_gone": Reason(
         "the part of the log that holds the corrected bar's trades is deleted already",
         "a longer topics.retention, or a shorter bars.recall_horizon, for the next ones",

@@ -146,6 +146,29 @@ class Bar(Contract):
     sources: tuple[str, ...]
 
 
+class ActivityBar(Contract):
+    """One bar by activity; (symbol, interval, number) names it, published once.
+
+    `interval` is its type (`tick:1000`), `number` counts the symbol's bars of it from 0. `start`
+    and `end` are the event times of its first and last trade in log order.
+    """
+
+    symbol: Symbol
+    interval: str
+    number: Annotated[int, Field(ge=0)]
+    start: int
+    end: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    vwap: float | None
+    trades: int
+    revision: Annotated[int, Field(ge=0)]
+    is_final: bool
+
+
 class Indicators(Contract):
     """The indicators of one version of a bar, which has the same symbol, interval and start.
 
@@ -160,6 +183,28 @@ class Indicators(Contract):
     revision: Annotated[int, Field(ge=0)]
     exact: bool
     values: dict[str, float | None]
+
+
+class Anomaly(Contract):
+    """The score of one version of a bar; `source` says whether it is one of trades or quotes.
+
+    `score` and `threshold` are from 0 to 1; `is_anomaly` where an episode begins or grows. `reason`
+    is what was most surprising, `rules` those that hold, `features` robust z or multiples of the
+    mean. `learned` is false for a revision that came too late to be learned.
+    """
+
+    symbol: Symbol
+    interval: str
+    start: int
+    revision: Annotated[int, Field(ge=0)]
+    source: Literal["bars", "quotes.bars"]
+    score: float
+    threshold: float
+    is_anomaly: bool
+    reason: str
+    rules: tuple[str, ...]
+    features: dict[str, float]
+    learned: bool
 
 
 class QuoteBar(Contract):

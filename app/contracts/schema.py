@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from app.contracts.features import Features
+from app.contracts.quality import QualityEvent, QualitySummary
 from app.contracts.records import (
+    ActivityBar,
+    Anomaly,
     Bar,
     Clock,
     Contract,
@@ -25,7 +29,12 @@ RECORDS: Final[dict[str, type[Contract]]] = {
     "flush": Flush,
     "correction": Correction,
     "bar": Bar,
+    "activity_bar": ActivityBar,
     "indicators": Indicators,
+    "anomaly": Anomaly,
+    "features": Features,
+    "quality_event": QualityEvent,
+    "quality_summary": QualitySummary,
     "quote_bar": QuoteBar,
 }
 

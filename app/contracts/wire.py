@@ -167,6 +167,23 @@ class IndicatorsRecord(msgspec.Struct, gc=False):
     values: dict[str, float | None]
 
 
+class AnomalyRecord(msgspec.Struct, gc=False):
+    """An `Anomaly` as encoded; the field order is part of the bytes."""
+
+    symbol: str
+    interval: str
+    start: int
+    revision: int
+    source: str
+    score: float
+    threshold: float
+    is_anomaly: bool
+    reason: str
+    rules: tuple[str, ...]
+    features: dict[str, float]
+    learned: bool
+
+
 class QuoteBarRecord(msgspec.Struct, gc=False):
     """A `QuoteBar` as encoded; the field order is part of the bytes."""
 
@@ -194,6 +211,33 @@ class QuoteBarRecord(msgspec.Struct, gc=False):
     sources: tuple[str, ...]
 
 
+class QuoteBarInput(QuoteBarRecord, forbid_unknown_fields=True, gc=False):
+    """A `QuoteBar` as decoded by the stages behind: bounded, whoever wrote it."""
+
+    symbol: Symbol
+    interval: Annotated[str, msgspec.Meta(max_length=16)]
+    start: Nanoseconds
+    bid_open: Price
+    bid_high: Price
+    bid_low: Price
+    bid_close: Price
+    ask_open: Price
+    ask_high: Price
+    ask_low: Price
+    ask_close: Price
+    mid_open: Price
+    mid_high: Price
+    mid_low: Price
+    mid_close: Price
+    bid_size: Size
+    ask_size: Size
+    spread: Price
+    quotes: Annotated[int, msgspec.Meta(ge=0)]
+    revision: Annotated[int, msgspec.Meta(ge=0)]
+    is_final: bool
+    sources: tuple[str, ...]
+
+
 ControlRecord = ClockRecord | HistoricalRecord | FlushRecord | CorrectionRecord
 
 trade_decoder = msgspec.json.Decoder(TradeRecord)
@@ -204,6 +248,7 @@ control_decoder = msgspec.json.Decoder(ControlRecord)
 quote_control_decoder = msgspec.json.Decoder(ClockRecord | HistoricalRecord | FlushRecord)
 quote_decoder = msgspec.json.Decoder(QuoteRecord)
 quote_bar_decoder = msgspec.json.Decoder(QuoteBarRecord)
+quote_bar_input_decoder = msgspec.json.Decoder(QuoteBarInput)
 bar_decoder = msgspec.json.Decoder(BarRecord)
 bar_input_decoder = msgspec.json.Decoder(BarInput)
 encoder = msgspec.json.Encoder()

@@ -12,7 +12,8 @@ from typing import Any
 
 from app.doctor.finding import Finding, note, ok, one_line, problem
 from app.exits import OperatorError
-from app.settings import BOOTSTRAP_NAMES, PREFIX, Group, Settings, SettingsError
+from app.setting_types import Group
+from app.settings import BOOTSTRAP_NAMES, PREFIX, Settings, SettingsError
 from app.web.bind import check_port, is_loopback
 
 #: Free bytes below which a disk is a problem, and below which it is worth a word.

@@ -16,12 +16,13 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from app.durations import format_duration
-from app.settings import BOOTSTRAP_NAMES, PREFIX, Duration, Group, Intervals, Settings
+from app.setting_types import Duration, Durations, Group
+from app.settings import BOOTSTRAP_NAMES, PREFIX, Settings
 
 #: The folder that holds the package `app`: `faust -A app` must find it from any folder.
 ROOT = Path(__file__).resolve().parents[2]
 _DURATION = get_args(Duration)[1]
-_INTERVALS = get_args(Intervals)[-1]
+_DURATIONS = get_args(Durations)[1]
 
 
 def walk_settings(settings: Settings) -> Iterator[tuple[tuple[str, ...], FieldInfo, Any]]:
@@ -51,7 +52,7 @@ def setting_text(field: FieldInfo, value: Any) -> str | None:
         return value.get_secret_value()
     if isinstance(value, bool):
         return "true" if value else "false"
-    if _INTERVALS in field.metadata:
+    if _DURATIONS in field.metadata:
         return ",".join(format_duration(length) for length in value)
     if _DURATION in field.metadata:
         return format_duration(value)

@@ -26,7 +26,7 @@ from app.exits import RefusalError
 from app.observe.fields import bound_logger
 from app.observe.latency import Uncommitted, runs_of
 from app.observe.metrics import Metrics
-from app.settings import CheckpointSettings
+from app.setting_groups import CheckpointSettings
 from app.streaming.protocols import Stage, State
 from app.streaming.recall import take_rest
 from app.streaming.restore import Bounds, bounds, catch_up, changelog_reader

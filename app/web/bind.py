@@ -15,7 +15,8 @@ import socket
 from typing import Any
 
 from app.exits import RefusalError
-from app.settings import PREFIX, Settings, SettingsError, WebSettings
+from app.setting_groups import WebSettings
+from app.settings import PREFIX, Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 

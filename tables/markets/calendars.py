@@ -64,9 +64,13 @@ def load_market(name: str, pauses: tuple[Pause, ...] = ()) -> Market:
 
 
 def _calendar(name: str) -> Any:
-    import exchange_calendars  # type: ignore[import-untyped]
-    from exchange_calendars.errors import InvalidCalendarName  # type: ignore[import-untyped]
-
+    try:
+        import exchange_calendars  # type: ignore[import-untyped]
+        from exchange_calendars.errors import InvalidCalendarName  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        raise UnknownCalendarError(
+            f"calendar {name!r} needs exchange-calendars: pip install 'candlewick[markets]'"
+        ) from None
     try:
         kind = type(exchange_calendars.get_calendar(name))
     except InvalidCalendarName:

@@ -4,7 +4,8 @@ Data that flows: a decoded record, its offset and append time -> `TradeQuality.t
 `QuoteQuality.take`) -> flags of the record (none of them: it belongs to the cleaned data), and in
 `outputs` `QualityEvent`s as they are found and a `QualitySummary` of each symbol and day. State:
 one row a symbol, one small row a partition. Read in this order: `configuration`, `events`,
-`partition`, then what it uses.
+`partition`, then what it uses. Around it, for the agents: `intake` decodes and judges values as the
+bars agent does, `checking` keeps the rows and publishes.
 
 Invariants:
 
@@ -18,7 +19,7 @@ Invariants:
   end; records of an earlier day are then counted as `earlier_day` of the current one.
 """
 
-from tables.quality.configuration import QualityConfiguration
+from tables.quality.configuration import QualityConfiguration, QualityConfigurationError
 from tables.quality.events import (
     CROSSED,
     DUPLICATE,
@@ -38,6 +39,7 @@ __all__ = [
     "ZERO",
     "Output",
     "QualityConfiguration",
+    "QualityConfigurationError",
     "QualityEvent",
     "QualitySummary",
     "QuoteQuality",

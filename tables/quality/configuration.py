@@ -10,6 +10,14 @@ _MILLISECOND = 1_000_000
 _SECOND = 1_000_000_000
 
 
+class QualityConfigurationError(ValueError):
+    """What cannot be meant: its message has attribute, value and expectation."""
+
+    def __init__(self, attribute: str, message: str) -> None:
+        super().__init__(message)
+        self.attribute = attribute
+
+
 @dataclass(frozen=True, slots=True)
 class QualityConfiguration:
     """Thresholds and windows; fixed for the life of a deployment.
@@ -62,28 +70,37 @@ class QualityConfiguration:
         """Refuse what cannot be meant.
 
         Raises:
-            ValueError: which attribute, its value, and what is expected.
+            QualityConfigurationError: which attribute, its value, and what is expected.
         """
         if not self.gaps or list(self.gaps) != sorted(set(self.gaps)) or self.gaps[0] <= 0:
-            raise ValueError(f"gaps = {self.gaps}; expected lengths above 0, the shortest first")
+            raise QualityConfigurationError(
+                "gaps", f"gaps = {self.gaps}; expected lengths above 0, the shortest first"
+            )
         if self.gap_event < self.gaps[0]:
-            raise ValueError(
+            raise QualityConfigurationError(
+                "gap_event",
                 f"gap_event = {format_duration(self.gap_event)}; expected at least the shortest "
-                f"gap, {format_duration(self.gaps[0])}"
+                f"gap, {format_duration(self.gaps[0])}",
             )
         if self.stale_after <= 0:
-            raise ValueError(f"stale_after = {self.stale_after}; expected a length above 0")
+            raise QualityConfigurationError(
+                "stale_after", f"stale_after = {self.stale_after}; expected a length above 0"
+            )
         if not 5 <= self.outlier_warm_up <= self.outlier_window <= 1001:
-            raise ValueError(
+            raise QualityConfigurationError(
+                "outlier_warm_up",
                 f"outlier_warm_up = {self.outlier_warm_up}, outlier_window = "
-                f"{self.outlier_window}; expected 5 <= outlier_warm_up <= outlier_window <= 1001"
+                f"{self.outlier_window}; expected 5 <= outlier_warm_up <= outlier_window <= 1001",
             )
         if not 1 <= self.duplicate_window <= 100_000:
-            raise ValueError(
-                f"duplicate_window = {self.duplicate_window}; expected 1 to 100,000 ids"
+            raise QualityConfigurationError(
+                "duplicate_window",
+                f"duplicate_window = {self.duplicate_window}; expected 1 to 100,000 ids",
             )
         if not 0 < self.completeness <= 1:
-            raise ValueError(f"completeness = {self.completeness}; expected a share up to 1")
+            raise QualityConfigurationError(
+                "completeness", f"completeness = {self.completeness}; expected a share up to 1"
+            )
 
     @property
     def gap_names(self) -> tuple[str, ...]:

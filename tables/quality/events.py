@@ -20,12 +20,20 @@ Kind = Literal[
     "incomplete",
 ]
 Detail = int | float | str | None
+#: Topic whose record an offset names.
+Input = Literal["ticks", "quotes"]
 
 #: What `take` says of a record; a record without any of them belongs to the cleaned data.
 OUTLIER: Final = 1
 DUPLICATE: Final = 2
 CROSSED: Final = 4
 ZERO: Final = 8
+FLAG_NAMES: Final[dict[int, str]] = {
+    OUTLIER: "outlier",
+    DUPLICATE: "duplicate",
+    CROSSED: "crossed",
+    ZERO: "zero_quote",
+}
 
 
 class QualityEvent(msgspec.Struct, frozen=True):
@@ -86,3 +94,23 @@ class QualitySummary(msgspec.Struct, frozen=True):
 
 
 Output = QualityEvent | QualitySummary
+
+
+class QualityEventRecord(QualityEvent, frozen=True, tag_field="type", tag="event"):
+    """A `QualityEvent` as published; (`input`, symbol, kind, offset) names it."""
+
+    input: Input
+
+
+class QualitySummaryRecord(QualitySummary, frozen=True, tag_field="type", tag="summary"):
+    """A `QualitySummary` as published; (`input`, symbol, session, revision) names it."""
+
+    input: Input
+
+
+def published(output: Output, source: Input) -> QualityEventRecord | QualitySummaryRecord:
+    """Return an output as its topic has it: trades' and quotes' lie there side by side."""
+    fields = [*msgspec.structs.astuple(output), source]
+    if isinstance(output, QualityEvent):
+        return QualityEventRecord(*fields)
+    return QualitySummaryRecord(*fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
+from collections.abc import KeysView
 from heapq import heapify, heappop, heappush
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
@@ -148,6 +149,11 @@ class QualityPartition(ABC, Generic[Record]):
     def take_dead(self, reason: str) -> None:
         """Count a bad record by its reason, one of a fixed vocabulary."""
         self.dead[reason] = self.dead.get(reason, 0) + 1
+
+    @property
+    def symbols(self) -> KeysView[str]:
+        """The symbols that a record was taken of."""
+        return self._states.keys()
 
     def day(self, symbol: str) -> Day:
         """Return the day that a symbol's records are counted to now.

@@ -22,7 +22,8 @@ from pathlib import Path
 from types import FrameType
 
 from app.broker import BrokerConfig, EmbeddedBroker
-from app.settings import PREFIX, BrokerSettings, Settings
+from app.setting_groups import BrokerSettings
+from app.settings import PREFIX, Settings
 from tests.bench import report, ways
 from tests.bench.child import ChildError
 from tests.bench.expected import Bar, Key, expected_bars

@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 
-from app.settings import BarSettings
+from app.setting_groups import BarSettings
 from tables.identifiers import MINUTE
 
 NANOSECONDS = 1_000_000_000

@@ -99,6 +99,26 @@ async def test_indicators_follow_the_committed_bars_although_the_worker_is_kille
         assert marker.counts["dead"] == len(bad) * (2 - number)
 
 
+async def test_a_worker_may_run_the_indicators_alone(settings: Settings) -> None:
+    alone = settings.model_copy(update={"agents": ("indicators",)})
+    others = settings.model_copy(update={"agents": ("bars",)})
+    async with WorkerProcess(alone, "one") as one, WorkerProcess(others, "two") as two:
+        await one.wait_ready()
+        await two.wait_ready()
+        for number in range(2):
+            await append(settings, ticks_topic(settings), number, [*market(number, 2, 200), FLUSH])
+        await wait_drained(others, two)
+        await wait_drained(alone, one)
+        assert await one.stop() == 0
+        assert await two.stop() == 0
+    states = await expected(settings)
+    for number, records in (
+        await read_topic(settings, output_topic(settings, "indicators"))
+    ).items():
+        wanted = [each.value for each in states[number]._outputs["indicators"]]
+        assert [each.value for each in records] == wanted
+
+
 async def test_indicators_of_other_parameters_are_refused_by_name(settings: Settings) -> None:
     async with WorkerProcess(settings) as worker:
         await worker.wait_ready()

@@ -20,7 +20,7 @@ from app.contracts.wire import encoder
 from app.groups import committed_offsets
 from app.identity import group_id
 from app.settings import Settings
-from app.topics import bars_topic, output_topic, source_topic
+from app.topics import output_topic, output_topics, source_topic
 from tables.bars import BarsPartition
 from tables.partition import WindowedPartition
 from tables.quotes import QuotesPartition
@@ -40,7 +40,8 @@ COUNT = 3_000
 @pytest.fixture
 def settings(kafka: EmbeddedBroker, unique: str, tmp_path: Path) -> Settings:
     """Both agents."""
-    chosen = worker_settings(kafka, unique, tmp_path)
+    activity = {"activity": ("tick:50", "dollar:20000")}
+    chosen = worker_settings(kafka, unique, tmp_path, bars=activity)
     return chosen.model_copy(update={"agents": ("bars", "quotes")})
 
 
@@ -145,13 +146,8 @@ async def test_two_agents_publish_what_their_logs_say_although_the_worker_is_kil
         await wait_drained(settings, worker)
         assert await worker.stop() == 0
     for agent in settings.agents:
-        topics = {
-            "bars": bars_topic(settings, agent),
-            "late": output_topic(settings, f"{agent}.late"),
-            "dead": output_topic(settings, f"{agent}.dead"),
-        }
         states = await expected(settings, agent)
-        for output, topic in topics.items():
+        for output, topic in output_topics(settings, agent).items():
             for number, records in (await read_topic(settings, topic)).items():
                 published = [(each.key, each.value, list(each.headers)) for each in records]
                 wanted = [tuple(each) for each in states[number].publisher.outputs[output]]

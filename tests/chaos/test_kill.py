@@ -94,6 +94,8 @@ async def test_a_worker_killed_at_a_quarter_half_and_three_quarters_publishes_ex
             places.append(sum((await committed(settings)).values()))
             await worker.start()
         summary = await sending
+        # It may have been drained already when it was killed: then it is still starting.
+        await worker.wait_ready()
         sent = await wait_drained(settings, worker)
         assert await worker.stop() == 0
     assert sent == summary.sent

@@ -19,7 +19,7 @@ from tables.indicators.base import Indicator
 from tables.learning import Learner, Revertible, State, StateVersionError, discover
 from tests.checks.hostile_bars import SERIES
 
-PACKAGES = ("tables.indicators", "models")
+PACKAGES = ("tables.indicators", "tables.crossing", "models")
 KINDS = [kind for path in PACKAGES for kind in discover(importlib.import_module(path))]
 #: Items of a short test, and of those of the size of the state.
 SHORT, LONG = 400, 10_000

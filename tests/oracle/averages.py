@@ -94,7 +94,8 @@ def averages_of(bars: Iterable[Publication]) -> Iterator[Averages]:
             bar.start,
             bar.revision,
             history.disturbed,
-            math.fsum(history.closes[-LENGTH:]) / LENGTH if known else None,
+            # In the order of the bars: to the last bit a mean depends on it.
+            sum(history.closes[-LENGTH:]) / LENGTH if known else None,
             _exponential(history.closes) if known else None,
         )
 

@@ -70,7 +70,8 @@ class Run:
 
     def __post_init__(self) -> None:
         self.store: dict[bytes, bytes] = {}
-        self.published: dict[str, list[OutputRecord]] = {"bars": [], "late": [], "dead": []}
+        names = ("bars", "late", "dead", "activity")
+        self.published: dict[str, list[OutputRecord]] = {name: [] for name in names}
         self.state = self._load()
         if self.state.next is None:
             self.state.next = 0

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tables.activity import parse_kinds
 from tables.policies import policy_of
 from tests.unit.bars_log import START, Run, batch, configuration, random_log, run_whole
 
@@ -23,13 +24,18 @@ POLICIES = ("all", "sip", "algoseek")
     policy=st.sampled_from(POLICIES),
     fill=st.booleans(),
     session=st.booleans(),
+    activity=st.booleans(),
 )
 def test_any_split_checkpoint_and_crash_publishes_the_same_bytes(
-    seed: int, policy: str, fill: bool, session: bool
+    seed: int, policy: str, fill: bool, session: bool, activity: bool
 ) -> None:
     rng = random.Random(seed)
     config = configuration(
-        policy=policy_of(policy), fill_forward=fill, fill_forward_limit=rng.choice((2, 50))
+        policy=policy_of(policy),
+        fill_forward=fill,
+        fill_forward_limit=rng.choice((2, 50)),
+        activity=parse_kinds(("tick:3", "dollar:500", "volume_imbalance:15") if activity else ()),
+        activity_carry=rng.random() < 0.5,
     )
     start = BEFORE_SESSION_END if session else START
     log = random_log(seed, rng.randrange(1, 250), start, historical=session)
@@ -47,6 +53,7 @@ def test_any_split_checkpoint_and_crash_publishes_the_same_bytes(
     assert run.published == expected.published
     assert run.state.counts == expected.state.counts
     assert sum(run.state.counts.values()) == len(log)
+    assert activity or not run.published["activity"]
 
 
 def test_a_batch_that_does_not_follow_is_refused() -> None:

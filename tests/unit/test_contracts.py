@@ -16,6 +16,8 @@ from app.contracts.records import (
     MAX_SIZE,
     MAX_TIME,
     SYMBOL_PATTERN,
+    ActivityBar,
+    Anomaly,
     Bar,
     Clock,
     Contract,
@@ -26,6 +28,7 @@ from app.contracts.records import (
 )
 from app.contracts.schema import json_schemas
 from app.contracts.wire import (
+    AnomalyRecord,
     BarInput,
     BarRecord,
     IndicatorsRecord,
@@ -35,6 +38,7 @@ from app.contracts.wire import (
     encoder,
     trade_decoder,
 )
+from tables.activity import ActivityBarRecord
 
 SYMBOL = re.compile(SYMBOL_PATTERN.removesuffix("$") + r"\Z")
 
@@ -230,6 +234,8 @@ def test_the_twins_have_the_same_fields_in_the_same_order() -> None:
     assert ("type", *TradeRecord.__struct_fields__) == tuple(Trade.model_fields)
     assert BarRecord.__struct_fields__ == BarInput.__struct_fields__ == tuple(Bar.model_fields)
     assert IndicatorsRecord.__struct_fields__ == tuple(Indicators.model_fields)
+    assert AnomalyRecord.__struct_fields__ == tuple(Anomaly.model_fields)
+    assert ActivityBarRecord.__struct_fields__ == tuple(ActivityBar.model_fields)
 
 
 def test_schemas_are_given_for_every_record() -> None:
@@ -242,7 +248,12 @@ def test_schemas_are_given_for_every_record() -> None:
         "flush",
         "correction",
         "bar",
+        "activity_bar",
         "indicators",
+        "anomaly",
+        "features",
+        "quality_event",
+        "quality_summary",
         "quote_bar",
     ]
     trade = schemas["trade"]

@@ -1,5 +1,6 @@
 """Markets: sessions, days and open times, also against exchange_calendars itself."""
 
+import sys
 import warnings
 from datetime import UTC, date, datetime
 from typing import Any
@@ -209,3 +210,15 @@ def test_markets_agree_with_exchange_calendars(
                 calendar.session_open(session).value,
                 calendar.session_close(session).value,
             )
+
+
+def test_a_calendar_without_its_package_names_the_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "exchange_calendars", None)
+    load_market.cache_clear()
+    try:
+        with pytest.raises(UnknownCalendarError, match=r"pip install 'candlewick\[markets\]'"):
+            load_market("XNYS")
+    finally:
+        load_market.cache_clear()

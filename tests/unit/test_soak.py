@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.settings import BarSettings
+from app.setting_groups import BarSettings
 from tests.bench.soak_samples import Complaints
 from tests.bench.soak_verdicts import (
     SPARE_SECONDS,

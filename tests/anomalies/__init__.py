@@ -1,0 +1,1 @@
+"""How good the scorers are: on labelled series of others, and on real ticks with seeded faults."""
