@@ -63,7 +63,8 @@ REASONS: Final[dict[str, Reason]] = {
         "price times size is above 1e14 either way", "resend it with the right price and size"
     ),
     "wrong_partition": Reason(
-        "the symbol belongs to another partition by murmur2 of its name",
+        "the symbol (or pair, or key of an alert) belongs to another partition by murmur2 of its "
+        "name",
         "resend it as it is: it goes to the symbol's partition; make the producer use Kafka's "
         "default partitioner with the symbol as the key",
         as_it_is=True,
@@ -87,6 +88,15 @@ REASONS: Final[dict[str, Reason]] = {
         "and venue) and its original price and size, it is cancelled already, or it is older than "
         "bars.recall_horizon",
         "compare it with the trade as it was sent, resend it edited",
+    ),
+    "unknown_pair": Reason(
+        "no pair of that name is configured (pairs.pairs)",
+        "nothing to mend; find who else writes to this topic",
+    ),
+    "not_of_pair": Reason(
+        "no pair of this partition has such a leg: another symbol, interval or partition of the "
+        "bars",
+        "nothing to mend; find who else writes to this topic",
     ),
     "unknown_interval": Reason(
         "no bars of that interval are computed here (bars.intervals)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from app.contracts.features import Features
+from app.contracts.pairs import Leg, LegProgress, PairStatistics
 from app.contracts.quality import QualityEvent, QualitySummary
 from app.contracts.records import (
     ActivityBar,
@@ -33,6 +34,9 @@ RECORDS: Final[dict[str, type[Contract]]] = {
     "indicators": Indicators,
     "anomaly": Anomaly,
     "features": Features,
+    "leg": Leg,
+    "leg_progress": LegProgress,
+    "pair": PairStatistics,
     "quality_event": QualityEvent,
     "quality_summary": QualitySummary,
     "quote_bar": QuoteBar,

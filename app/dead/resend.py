@@ -26,9 +26,11 @@ from app.topics import source_topic
 
 
 class _Named(msgspec.Struct):
-    """What must be readable of a record to know its partition."""
+    """What must be readable of a record to know its partition: of these, the first that it has."""
 
-    symbol: str
+    pair: str | None = None
+    symbol: str | None = None
+    key: str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Named)
@@ -62,10 +64,14 @@ class Resent:
         }
 
 
-def symbol_of(value: bytes | None) -> str | None:
-    """Return the symbol of a record, also of one that breaks the contract; None: unreadable."""
+def name_of(value: bytes | None) -> str | None:
+    """Return what a record is partitioned by: its pair, its symbol or its key.
+
+    Also of one that breaks the contract; None where it cannot be read.
+    """
     try:
-        return _decoder.decode(value).symbol if value else None
+        found = _decoder.decode(value) if value else _Named()
+        return found.pair or found.symbol or found.key
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -76,9 +82,9 @@ def target_of(letter: DeadLetter, value: bytes | None, partitions: int) -> tuple
     Raises:
         RunError: the symbol cannot be read, and the letter does not tell a partition that exists.
     """
-    symbol = symbol_of(value)
-    if symbol is not None:
-        return partition_of(symbol, partitions), symbol.encode()
+    name = name_of(value)
+    if name is not None:
+        return partition_of(name, partitions), name.encode()
     if letter.source_partition is None or letter.source_partition >= partitions:
         raise RunError(
             f"the letter at partition {letter.partition}, offset {letter.offset} has no readable "

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from app.exits import operator_error_in
@@ -21,6 +21,15 @@ SHORT_SECONDS, GAP_SECONDS = 2.0, 1.0
 #: Our loggers.
 OURS = ("app.", "agents.", "tables.", "models.")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+
+
+#: When (monotonic) a partition has last taken what was sent to it, of all producers.
+_taken: dict[object, float] = {}
+
+
+def note_taken(partitions: Iterable[object], now: float) -> None:
+    """Remember that partitions (`TopicPartition`s) have taken records; `now` is monotonic."""
+    _taken.update(dict.fromkeys(partitions, now))
 
 
 class RefusalFilter(logging.Filter):
@@ -58,8 +67,8 @@ class RetryFilter(logging.Filter):
 
     Kafka 4 gives an older client that error while the marker of its previous transaction is on its
     way (KIP-890, verification of transactions): nothing is short, the second attempt is taken, and
-    under load there are some in a minute. Replicas that are really missing are so for longer, and
-    aiokafka asks ten times a second: that is told.
+    under load each transaction may begin so. Replicas that are really missing are so for longer,
+    nothing is taken meanwhile (`note_taken`), and aiokafka asks ten times a second: that is told.
 
     Args:
         clock: monotonic seconds.
@@ -82,7 +91,7 @@ class RetryFilter(logging.Filter):
         partition, now = record.args[0], self._clock()
         with self._lock:
             first, last = self._refused.get(partition, (now, now))
-            if now - last > GAP_SECONDS:
+            if now - last > GAP_SECONDS or _taken.get(partition, first - 1) >= first:
                 first = now
             self._refused[partition] = first, now
         return now - first >= SHORT_SECONDS

@@ -19,6 +19,7 @@ from aiokafka.errors import (
 )
 
 from app.contracts.outputs import Headers, RoutedRecord
+from app.observe.filters import note_taken
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +135,7 @@ class TransactionalProducer:
         began = time.monotonic()
         self._broken = True
         sent: list[tuple[str, asyncio.Future[Any]]] = []
+        places: set[TopicPartition] = set()
         ends: list[tuple[Any, int]] = []
         try:
             async with asyncio.timeout(self._transaction_seconds):
@@ -142,6 +144,7 @@ class TransactionalProducer:
                     for batch, count in self._batches(rows):
                         future = await producer.send_batch(batch, topic, partition=number)
                         sent.append((topic, future))
+                        places.add(TopicPartition(topic, number))
                         if topic == changelog:
                             ends.append((future, count))
                 await producer.send_offsets_to_transaction({source: position}, group)
@@ -151,6 +154,7 @@ class TransactionalProducer:
                 following: int = last.result().offset + count
                 await producer.commit_transaction()
             self._broken = False
+            note_taken(places, time.monotonic())
         except TimeoutError:
             raise await self._not_in_time(records) from None
         except TopicAuthorizationFailedError as error:

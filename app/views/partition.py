@@ -130,7 +130,7 @@ class ViewPartition:
                 start, name = head.start, (head.symbol, interval_length(head.interval))
                 packed = _pack_start(start)
                 series = known.get(name) or self._load(*name)
-            except (msgspec.DecodeError, ValueError, struct.error) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError, struct.error) as error:
                 self._note_foreign(error)
                 continue
             key = series.prefix + packed

@@ -24,6 +24,7 @@ from app.connection import connect
 from app.contracts.batch import RecordBatch
 from app.contracts.wire import BarRecord, bar_decoder
 from app.durations import NANOSECONDS, parse_duration
+from app.exits import REFUSED
 from app.groups import committed_offsets
 from app.identity import group_id
 from app.settings import Settings
@@ -322,7 +323,7 @@ async def test_another_window_is_refused_by_name(settings: Settings) -> None:
         assert await worker.stop() == 0
     chosen = settings.pairs.model_copy(update={"window": WINDOW + 1})
     async with WorkerProcess(settings.model_copy(update={"pairs": chosen})) as worker:
-        assert await worker.wait() == 3
+        assert await worker.wait() == REFUSED
         assert "(pairs, bars, partitions or bounds differ): use --reset" in worker.log
 
 
@@ -331,7 +332,7 @@ async def test_an_agent_without_pairs_does_not_start(settings: Settings, agent: 
     none = settings.pairs.model_copy(update={"pairs": ()})
     chosen = settings.model_copy(update={"pairs": none, "agents": ("bars", agent)})
     async with WorkerProcess(chosen) as worker:
-        assert await worker.wait() != 0
+        assert await worker.wait() == REFUSED
         assert "CANDLEWICK_PAIRS__PAIRS='': the agents routing and pairs have nothing to do" in (
             worker.log
         )

@@ -19,7 +19,7 @@ from app.cli.letters import DUMP_BYTES, hex_lines, letter_json, letter_lines, li
 from app.contracts.reasons import REASONS, explain
 from app.dead import DeadLetter
 from app.dead.letters import _Newest
-from app.dead.resend import symbol_of, target_of
+from app.dead.resend import name_of, target_of
 from app.feeds.partitioning import partition_of
 from app.run.errors import RunError
 
@@ -140,11 +140,13 @@ def test_a_reason_of_a_newer_version_is_said_to_be_unknown() -> None:
     ],
 )
 def test_symbols_are_read_where_they_can_be(value: bytes | None, symbol: str | None) -> None:
-    assert symbol_of(value) == symbol
+    assert name_of(value) == symbol
 
 
 def test_a_letter_goes_to_the_partition_of_its_symbol_else_to_its_own() -> None:
     assert target_of(LETTER, VALUE, 16) == (partition_of("SPY", 16), b"SPY")
+    leg = b'{"type":"leg","pair":"SPY/IBM@1m","symbol":"SPY"}'
+    assert target_of(LETTER, leg, 16) == (partition_of("SPY/IBM@1m", 16), b"SPY/IBM@1m")
     assert target_of(LETTER, b"{broken", 16) == (1, None)
     for unknown in (None, 16):
         with pytest.raises(RunError, match="nobody can tell where it belongs"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -132,6 +132,18 @@ def mark(symbol: str, minute: int, interval: str = "1m") -> ProgressRecord:
 PAIR = PAIRS[0]
 OWN = next(each for each in configuration(SOURCES).pairs if each.name == PAIR).partition(SOURCES)
 OTHER = next(each.name for each in configuration(SOURCES).pairs if each.partition(SOURCES) != OWN)
+#: A symbol of a pair, whose partition has no leg of a pair in `OWN`.
+ELSEWHERE = next(
+    symbol
+    for symbol in "ABCD"
+    if source_of(symbol)
+    not in {
+        source_of(each)
+        for pair in configuration(SOURCES).pairs
+        if pair.partition(SOURCES) == OWN
+        for each in pair.legs
+    }
+)
 BAD_LEGS: list[tuple[Value, str]] = [
     (None, "null"),
     (b"", "empty"),
@@ -150,6 +162,8 @@ BAD_LEGS: list[tuple[Value, str]] = [
     (encoder.encode(leg(PAIR, "A", 1, partition=source_of("B"))), "not_of_pair"),
     (encoder.encode(leg(PAIR, "A", 1_001)), "event_time_too_late"),
     (encoder.encode(mark("A", 1, "1s")), "not_of_pair"),
+    # Of a partition that has legs, but of pairs elsewhere.
+    (encoder.encode(mark(ELSEWHERE, 1)), "not_of_pair"),
     (encoder.encode(ProgressRecord(SOURCES, "1m", MINUTE)), "not_of_pair"),
     (encoder.encode(ProgressRecord(source_of("A"), "1m", MINUTE + 1)), "malformed"),
     (encoder.encode(ProgressRecord(source_of("A"), "1m", 0)), "malformed"),
@@ -351,24 +365,33 @@ def test_what_is_given_up_is_told_in_the_details() -> None:
     assert whole.marker.counts["applied"] == 20
 
 
-def test_a_row_is_no_longer_than_is_told() -> None:
+@pytest.mark.parametrize(("window", "max_waiting"), [(4, 50), (60, 1)])
+def test_a_row_is_no_longer_than_is_told(window: int, max_waiting: int) -> None:
     """All numbers as long as they can be: those that wait, and both windows, twice each."""
-    config = configuration(SOURCES, max_waiting=50)
+    config = replace(configuration(SOURCES, max_waiting=max_waiting), window=window)
     state = PairsPartition(DERIVED, OWN, config, AHEAD)
     state.begin(0)
     begin, revision = 2**62 // MINUTE, 2**62
-    values = []
-    for minute in range(begin, begin + 100):
-        close = 1.0 + random.Random(minute).random()
-        joined = minute < begin + 10
-        for symbol in "AB" if joined else "A":
+    rng, values = random.Random(1), []
+    for minute in range(begin, begin + 200):
+        for symbol in "AB" if minute < begin + 100 else "A":
+            close = 1.0 + rng.random()
             values += [encoder.encode(leg(PAIR, symbol, minute, close=close, revision=revision))]
     state.apply(batch(values, 0, (begin + 200) * MINUTE))
     rows = dict(state.take("id").rows)
     size = len(rows[PAIR_PREFIX + PAIR.encode()] or b"")
-    assert state.counts["applied"] == len(values) == 110
-    assert state.details == {"given_up": 40}
-    assert size < row_bytes(config) < 2 * size
+    assert state.counts["applied"] == len(values) == 300
+    assert state.details == {"given_up": 100 - max_waiting}
+    assert size < row_bytes(config) < 1.6 * size + 600
+
+
+def test_a_restored_router_writes_its_row_again_only_when_it_has_changed() -> None:
+    done = run(lambda: routing(source_of("A")), [encoder.encode(bar("A", 5, 1.0))])
+    state = load(routing(source_of("A")), "id", done.store.get, list(done.store.items())[:-1])
+    state.apply(batch([encoder.encode(bar("A", 4, 1.0))], 1))
+    assert [key for key, _ in state.take("id").rows] == [MARKER_KEY]
+    state.apply(batch([encoder.encode(bar("A", 6, 1.0))], 2))
+    assert [key for key, _ in state.take("id").rows] == [ROUTER_PREFIX + b"legs", MARKER_KEY]
 
 
 @pytest.mark.parametrize("make", [lambda: routing(0), lambda: pairs(0)])

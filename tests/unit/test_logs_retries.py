@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import pytest
 from aiokafka.errors import NotEnoughReplicasError, RequestTimedOutError
 from aiokafka.structs import TopicPartition
 
-from app.observe.filters import RetryFilter
+from app.observe import filters
+from app.observe.filters import RetryFilter, note_taken
 from app.observe.logs import logging_configuration
 from app.settings import Settings
 
@@ -47,6 +49,17 @@ def test_one_that_lasts_is_told_after_two_seconds() -> None:
     assert told == [False] * 20 + [True] * 20
     # A gap: it was over, and begins anew.
     assert not tell(6.0, refused())
+
+
+def test_one_that_takes_records_in_between_is_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filters, "_taken", {})
+    tell, _ = filtered()
+    for tenth in range(100):
+        assert not tell(tenth / 10, refused())
+        note_taken([TopicPartition("bars", 0)], tenth / 10 + 0.05)
+    # From the last success on it lasts.
+    told = [tell(10 + tenth / 10, refused()) for tenth in range(40)]
+    assert told == [False] * 20 + [True] * 20
 
 
 def test_partitions_are_judged_each_by_itself() -> None:
