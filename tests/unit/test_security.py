@@ -257,7 +257,10 @@ def test_aiokafka_logs_no_request_that_holds_a_password(caplog: pytest.LogCaptur
 def test_every_client_is_given_the_same_options() -> None:
     """Each call that makes an aiokafka client takes `client_options`, or what was made of it."""
     clients = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient"}
-    spread = {"client_options(settings)", "connection", "options.connection", "self._options"}
+    given_by = {
+        f"client_options({name})" for name in ("settings", "self.settings", "self._settings")
+    }
+    spread = {*given_by, "connection", "options.connection", "self._options"}
     found = {}
     for path in sorted((ROOT / "app").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
