@@ -35,6 +35,7 @@ from tests.broker.backpressure import (
 from tests.broker.worker import SESSION_SECONDS, WorkerProcess, until, worker_settings
 from tests.chaos.deployment import (
     FLUSH,
+    HISTORICAL,
     SECOND,
     START,
     Value,
@@ -138,7 +139,10 @@ async def test_an_output_topic_that_refuses_is_named_and_its_input_waits(
     broker: EmbeddedBroker, unique: str, tmp_path: Path, fault: str
 ) -> None:
     settings = await prepared(worker_settings(broker, unique, tmp_path))
-    parts = {number: market(number, 2, 6_000, step=SECOND // 4) for number in range(2)}
+    # Historical: else the worker writes a clock record while the test looks, and closes by it.
+    parts = {
+        number: [HISTORICAL, *market(number, 2, 6_000, step=SECOND // 4)] for number in range(2)
+    }
     first, last = 1_000, [FLUSH]
     # A thousand records are before the first late one, so nothing is lost with the topic.
     topic = output_topic(settings, "bars" if fault == "too large" else "bars.late")
