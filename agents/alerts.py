@@ -7,11 +7,8 @@ checkpoint. Delivery is not done here (`app/notify`).
 
 from __future__ import annotations
 
-from typing import Any
-
 from agents.derived import DerivedStage, derived_configuration
-from agents.windowed import batch_topic
-from app.assembly import CandlewickApp
+from agents.registering import add_agent
 from app.settings import Settings
 from tables.alerts.partition import ROW_PREFIX, AlertsPartition
 
@@ -31,10 +28,4 @@ def make_stage(settings: Settings) -> DerivedStage:
     )
 
 
-def register(app: CandlewickApp, stage: DerivedStage) -> None:
-    """Declare the agent; called once, before the worker starts."""
-
-    @app.agent(batch_topic(app, stage), name=AGENT, concurrency=1)
-    async def alerts(stream: Any) -> None:
-        async for batch in stream:
-            await app.engine.handle(batch, AGENT)
+register = add_agent

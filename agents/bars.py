@@ -7,9 +7,8 @@ each checkpoint, `bars.forming` beside it.
 
 from __future__ import annotations
 
-from typing import Any
-
-from agents.windowed import WindowedStage, WindowedState, add_table, batch_topic
+from agents.registering import add_agent
+from agents.windowed import WindowedStage, WindowedState, add_table
 from app.assembly import CandlewickApp
 from app.settings import Settings
 from tables.bars import BarsPartition
@@ -57,8 +56,4 @@ def make_stage(settings: Settings) -> WindowedStage:
 def register(app: CandlewickApp, stage: WindowedStage) -> None:
     """Declare the agent and its table; called once, before the worker starts."""
     add_table(app, stage, symbol_view, "Open windows of each symbol")
-
-    @app.agent(batch_topic(app, stage), name=AGENT, concurrency=1)
-    async def bars(stream: Any) -> None:
-        async for batch in stream:
-            await app.engine.handle(batch, AGENT)
+    add_agent(app, stage)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from app.contracts.batch import RecordBatch
+from agents.states import PartitionState
 from app.contracts.outputs import Taken
 from app.exits import RefusalError
 from app.settings import Settings
-from app.streaming.protocols import Progress, Reader, Recall
+from app.streaming.protocols import Progress, Reader
 from app.topics import output_topic, output_topics, source_topic
 from tables.derived import DerivedConfiguration, DerivedPartition, load
 from tables.snapshot import StateRefusedError
@@ -32,35 +32,8 @@ def derived_configuration(
     )
 
 
-class DerivedState:
+class DerivedState(PartitionState[DerivedPartition]):
     """A `DerivedPartition` as the engine wants it."""
-
-    #: It never reads its log again.
-    recall: Recall | None = None
-
-    def __init__(self, partition: DerivedPartition) -> None:
-        self._partition = partition
-
-    @property
-    def next(self) -> int | None:
-        """Next source offset."""
-        return self._partition.next
-
-    def begin(self, position: int) -> None:
-        """Set the first source offset of a new deployment."""
-        self._partition.begin(position)
-
-    def apply(self, batch: RecordBatch) -> None:
-        """Take a batch."""
-        self._partition.apply(batch)
-
-    def recalled(self, *, whole: bool) -> None:
-        """Never needed.
-
-        Raises:
-            RuntimeError: it was called.
-        """
-        raise RuntimeError("nothing was asked for")
 
     def take(self, topic_id: str) -> Taken:
         """Freeze a checkpoint."""
@@ -94,8 +67,8 @@ class DerivedState:
         )
 
     def clock_due(self, idle: int) -> int | None:
-        """It writes no clock records."""
-        return None
+        """What its partition waits for."""
+        return self._partition.clock_due(idle)
 
     def forming(self) -> tuple[list[bytes], int]:
         """Nothing is published beside the checkpoints."""

@@ -16,12 +16,9 @@ bars agent every window does. Values are the same in any case, they come later.
 
 from __future__ import annotations
 
-from typing import Any
-
 from agents.derived import DerivedStage
 from agents.featuring import make_features_stage
-from agents.windowed import batch_topic
-from app.assembly import CandlewickApp
+from agents.registering import add_agent
 from app.settings import Settings
 from models.features import TradeFeatures
 
@@ -37,10 +34,4 @@ def make_stage(settings: Settings) -> DerivedStage:
     return make_features_stage(settings, AGENT, TradeFeatures)
 
 
-def register(app: CandlewickApp, stage: DerivedStage) -> None:
-    """Declare the agent; called once, before the worker starts."""
-
-    @app.agent(batch_topic(app, stage), name=AGENT, concurrency=1)
-    async def features(stream: Any) -> None:
-        async for batch in stream:
-            await app.engine.handle(batch, AGENT)
+register = add_agent

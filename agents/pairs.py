@@ -6,11 +6,8 @@ What comes in: batches of `DEPLOYMENT.pairs.input`. Where it is kept: a `PairsBo
 
 from __future__ import annotations
 
-from typing import Any
-
 from agents.derived import MAX_ENTRIES, DerivedStage, derived_configuration
-from agents.windowed import batch_topic
-from app.assembly import CandlewickApp
+from agents.registering import add_agent
 from app.durations import format_duration
 from app.settings import PREFIX, Settings, SettingsError
 from tables.crossing import Pair, PairsConfiguration
@@ -81,10 +78,4 @@ def make_stage(settings: Settings, max_entries: int = MAX_ENTRIES) -> DerivedSta
     )
 
 
-def register(app: CandlewickApp, stage: DerivedStage) -> None:
-    """Declare the agent; called once, before the worker starts."""
-
-    @app.agent(batch_topic(app, stage), name=AGENT, concurrency=1)
-    async def pairs(stream: Any) -> None:
-        async for batch in stream:
-            await app.engine.handle(batch, AGENT)
+register = add_agent

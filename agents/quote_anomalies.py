@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from agents.derived import DerivedStage
+from agents.registering import add_agent
 from agents.scoring import make_scoring_stage
-from agents.windowed import batch_topic
-from app.assembly import CandlewickApp
 from app.contracts.wire import quote_bar_input_decoder
 from app.settings import Settings
 
@@ -23,10 +20,4 @@ def make_stage(settings: Settings) -> DerivedStage:
     return make_scoring_stage(settings, AGENT, "quotes.bars", quote_bar_input_decoder)
 
 
-def register(app: CandlewickApp, stage: DerivedStage) -> None:
-    """Declare the agent; called once, before the worker starts."""
-
-    @app.agent(batch_topic(app, stage), name=AGENT, concurrency=1)
-    async def quote_anomalies(stream: Any) -> None:
-        async for batch in stream:
-            await app.engine.handle(batch, AGENT)
+register = add_agent

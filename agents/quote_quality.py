@@ -1,48 +1,28 @@
 """The quote quality agent: `quotes` to findings, summaries and the cleaned quotes.
 
-As the quality agent (`agents/quality.py`), of quotes: `quality` and `quotes.clean` go out, and the
-quotes agent sends bad records to `quotes.dead`.
+`quality` and `quotes.clean` go out (agents/checking.py). Bad records are counted here; the quotes
+agent sends them to `quotes.dead`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
+from agents.checking import make_checking_stage
 from agents.derived import DerivedStage
-from agents.markets import market_context
-from agents.quality import checked_configuration
-from agents.quality_settings import bounds_of, quality_configuration
-from agents.windowed import batch_topic
-from app.assembly import CandlewickApp
+from agents.registering import add_agent
 from app.settings import Settings
 from tables.quality import QuoteQuality
-from tables.quality.checking import LOADED_PREFIXES, CheckedQuotes
+from tables.quality.checking import CheckedQuotes
 
 AGENT = "quote_quality"
 
 
 def make_stage(settings: Settings) -> DerivedStage:
-    """The quote quality agent's part of a deployment.
+    """The agent's part of a deployment.
 
     Raises:
         SettingsError: a threshold, a calendar or an instrument file that cannot be used.
     """
-    configuration, bounds = checked_configuration(settings, AGENT), bounds_of(settings)
-    thresholds, instruments = quality_configuration(settings), market_context(settings)
-    return DerivedStage(
-        settings,
-        AGENT,
-        lambda partition, _: CheckedQuotes(
-            configuration, partition, bounds, QuoteQuality(thresholds, instruments)
-        ),
-        LOADED_PREFIXES,
-    )
+    return make_checking_stage(settings, AGENT, CheckedQuotes, QuoteQuality)
 
 
-def register(app: CandlewickApp, stage: DerivedStage) -> None:
-    """Declare the agent; called once, before the worker starts."""
-
-    @app.agent(batch_topic(app, stage), name=AGENT, concurrency=1)
-    async def quote_quality(stream: Any) -> None:
-        async for batch in stream:
-            await app.engine.handle(batch, AGENT)
+register = add_agent

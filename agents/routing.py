@@ -8,12 +8,10 @@ checkpoint. Another stage that wants bars adds a router here and its output in `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from agents.derived import MAX_ENTRIES, DerivedStage, derived_configuration
 from agents.pairs import pairs_configuration
-from agents.windowed import batch_topic
-from app.assembly import CandlewickApp
+from agents.registering import add_agent
 from app.durations import format_duration
 from app.settings import Settings
 from tables.crossing import Router
@@ -57,10 +55,4 @@ def make_stage(settings: Settings, max_entries: int = MAX_ENTRIES) -> DerivedSta
     )
 
 
-def register(app: CandlewickApp, stage: DerivedStage) -> None:
-    """Declare the agent; called once, before the worker starts."""
-
-    @app.agent(batch_topic(app, stage), name=AGENT, concurrency=1)
-    async def routing(stream: Any) -> None:
-        async for batch in stream:
-            await app.engine.handle(batch, AGENT)
+register = add_agent

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from agents.states import PartitionState
 from app.assembly import CandlewickApp
-from app.contracts.batch import RecordBatch
 from app.contracts.outputs import Taken
 from app.exits import RefusalError
 from app.settings import PREFIX, Settings, SettingsError
-from app.streaming.protocols import Progress, Reader, Recall, Stage
+from app.streaming.protocols import Progress, Reader
 from app.streaming.tables import StateTable
-from app.streaming.transport import BatchSchema
 from app.topics import output_topic, output_topics, source_topic
 from tables.activity import ActivityKind, parse_kinds
 from tables.configuration import BarsConfiguration
@@ -23,8 +22,6 @@ from tables.rows import SYMBOL_PREFIX
 from tables.snapshot import LOADED_PREFIXES, StateRefusedError, load, take
 
 Partition = WindowedPartition[Any, Any]
-#: Batches waiting for the agent; each is up to a fetch of a partition.
-QUEUED_BATCHES = 8
 
 
 def bars_configuration(settings: Settings) -> BarsConfiguration:
@@ -66,38 +63,12 @@ def activity_of(settings: Settings) -> tuple[ActivityKind, ...]:
         raise SettingsError(f"{PREFIX}BARS__ACTIVITY={text!r}: {error}") from error
 
 
-class WindowedState:
+class WindowedState(PartitionState[Partition]):
     """A `WindowedPartition` as the engine wants it."""
 
     def __init__(self, partition: Partition, max_value_bytes: int) -> None:
-        self._partition = partition
+        super().__init__(partition)
         self._max_value_bytes = max_value_bytes
-
-    @property
-    def next(self) -> int | None:
-        """Next source offset."""
-        return self._partition.next
-
-    def begin(self, position: int) -> None:
-        """Set the first source offset of a new deployment."""
-        self._partition.begin(position)
-
-    def apply(self, batch: RecordBatch) -> None:
-        """Take a batch."""
-        self._partition.apply(batch)
-
-    @property
-    def recall(self) -> Recall | None:
-        """Nothing: what comes does not depend on the log before it."""
-        return None
-
-    def recalled(self, *, whole: bool) -> None:
-        """Never needed.
-
-        Raises:
-            RuntimeError: it was called.
-        """
-        raise RuntimeError("nothing was asked for")
 
     def take(self, topic_id: str) -> Taken:
         """Freeze a checkpoint."""
@@ -206,8 +177,3 @@ def add_table(
             partitions=stage.configuration.partitions,
         )
     )
-
-
-def batch_topic(app: CandlewickApp, stage: Stage) -> Any:
-    """The stage's source, a fetch an event."""
-    return app.topic(stage.source, schema=BatchSchema(), acks=False, maxsize=QUEUED_BATCHES)

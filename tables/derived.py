@@ -107,6 +107,16 @@ class DerivedPartition(ABC):
         """How many rows are in memory, for metrics."""
         return 0
 
+    def clock_due(self, idle: int) -> int | None:
+        """Event time (ns) of the clock record to write, if any, at the end of a log that is quiet.
+
+        What waits for time to pass asks for it here, and goes on when the record is in the log.
+
+        Args:
+            idle: ns since the log last moved.
+        """
+        return None
+
     # --- what it uses ----------------------------------------------------------------------
 
     def put(self, output: str, key: bytes, value: bytes) -> None:
