@@ -10,8 +10,9 @@ from agents.windowed import bars_configuration
 from app.durations import format_duration
 from app.settings import PREFIX, Settings, SettingsError
 from models.features import FeaturesConfiguration
-from models.features.partition import LOADED_PREFIXES, FeaturesPartition, TradingDays
+from models.features.partition import LOADED_PREFIXES, FeaturesPartition
 from models.features.stage import FeatureStage
+from tables.markets import TradingDays
 
 _DURATIONS = ("window", "slide", "recent", "gap")
 #: A symbol: its trading day is then that of all that the instruments' file does not name.

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from agents.derived import MAX_ENTRIES, DerivedStage, derived_configuration
+from agents.markets import market_context
 from agents.registering import add_agent
 from app.durations import format_duration
 from app.settings import PREFIX, Settings, SettingsError
-from tables.indicating import IndicatorsPartition
+from tables.indicating import IndicatorsPartition, contexts_of
 from tables.indicators.base import ParameterError
 from tables.indicators.registry import Request, parse_indicators
 
@@ -49,15 +50,20 @@ def make_stage(settings: Settings, max_entries: int = MAX_ENTRIES) -> DerivedSta
     """The indicators agent's part of a deployment.
 
     Raises:
-        SettingsError: as `requests_of`.
+        SettingsError: as `requests_of` and `market_context`.
     """
     configuration = derived_configuration(settings, AGENT, max_entries)
-    requests = requests_of(settings)
+    requests, context_of = requests_of(settings), contexts_of(market_context(settings))
     return DerivedStage(
         settings,
         AGENT,
         lambda partition, read: IndicatorsPartition(
-            configuration, partition, read, requests, fill_forward=settings.bars.fill_forward
+            configuration,
+            partition,
+            read,
+            requests,
+            context_of=context_of,
+            fill_forward=settings.bars.fill_forward,
         ),
     )
 

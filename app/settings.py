@@ -156,6 +156,11 @@ class Settings(BaseSettings):
         if agent not in AGENT_GROUPS:
             return self.results_hash
         own = {name: getattr(self, name).model_dump(mode="json") for name in AGENT_GROUPS[agent]}
+        if self.markets.instruments is not None and "markets" in own:
+            # What the file says counts, not where it is. That it can be read is the agent's to say.
+            path = self.markets.instruments
+            content = path.read_bytes() if path.is_file() else b""
+            own["markets"]["instruments"] = hashlib.sha256(content).hexdigest()
         return _hash({"before": self.results_hash, **own})
 
 

@@ -9,7 +9,7 @@ bar's revision; of an emptied bar all values are null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from tables.derived import BadRecordError, DerivedConfiguration, KeyedPartition
 from tables.indicators.base import Context
 from tables.indicators.registry import Request
 from tables.indicators.sets import IndicatorSet, Outcome
+from tables.markets import Instruments, TradingDays
 from tables.parsing import DECODE_ERRORS
 from tables.symbols import SymbolFaults
 from tables.windows import Reader
@@ -29,9 +30,16 @@ _OUTCOMES = {
     Outcome.OLDER: "older",
     Outcome.REPEATED: "repeated",
 }
+#: By symbol.
+ContextOf = Callable[[str], Context]
 _PUBLISHED = (Outcome.NEW, Outcome.REVISED, Outcome.EMPTIED)
 _decode_row = msgspec.msgpack.Decoder(list).decode
 _encode_row = msgspec.msgpack.Encoder().encode
+
+
+def contexts_of(instruments: Instruments) -> ContextOf:
+    """What indicators are told of each symbol: sessions are the days of its market."""
+    return lambda symbol: Context(TradingDays(instruments.market(symbol)))
 
 
 class IndicatorsPartition(KeyedPartition[IndicatorSet]):
@@ -47,23 +55,30 @@ class IndicatorsPartition(KeyedPartition[IndicatorSet]):
         read: Reader | None,
         requests: Mapping[str, Sequence[Request]],
         *,
-        context: Context | None = None,
+        context_of: ContextOf | None = None,
         fill_forward: bool = False,
     ) -> None:
-        """Begin without bars; `requests` are by interval (`1m`), for each that bars come in."""
+        """Begin without bars.
+
+        Args:
+            requests: by interval (`1m`), for each that bars come in.
+            context_of: what indicators are told, by symbol; sessions are UTC dates without.
+        """
         super().__init__(configuration, partition, read)
         self._requests = requests
-        self._context = context
+        self._context_of = context_of
         self._fill_forward = fill_forward
         self._faults = SymbolFaults(partition, configuration.partitions)
 
     def decode(self, key: bytes, row: bytes | None) -> IndicatorSet:
         """Make a set of its row, or a new one."""
-        requests = self._requests[key.rpartition(b"\0")[2].decode()]
+        symbol, _, interval = key.decode().partition("\0")
+        requests = self._requests[interval]
+        context = None if self._context_of is None else self._context_of(symbol)
         if row is None:
-            return IndicatorSet(requests, self._context, fill_forward=self._fill_forward)
+            return IndicatorSet(requests, context, fill_forward=self._fill_forward)
         return IndicatorSet.from_state(
-            _decode_row(row), requests, self._context, fill_forward=self._fill_forward
+            _decode_row(row), requests, context, fill_forward=self._fill_forward
         )
 
     def encode(self, key: bytes, entry: IndicatorSet) -> bytes:

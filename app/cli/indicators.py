@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from app.cli.common import clear_progress, json_option, print_json, say, show_progress
+from app.cli.markets import market_options
 from tables.indicators.registry import DEFAULT_INDICATORS
+
+if TYPE_CHECKING:
+    from tables.markets import Instruments
 
 
 @click.command()
@@ -38,9 +43,15 @@ from tables.indicators.registry import DEFAULT_INDICATORS
     metavar="PATH",
     help="Import path of a module with indicators of your own.",
 )
+@market_options
 @json_option
 def indicators(
-    source: Path, text: str, target: Path, modules: tuple[str, ...], as_json: bool
+    source: Path,
+    text: str,
+    target: Path,
+    modules: tuple[str, ...],
+    as_json: bool,
+    instruments: Instruments,
 ) -> None:
     """Compute indicators of recorded bars, as the agent computes them.
 
@@ -50,8 +61,8 @@ def indicators(
     in the same order, with a column an output, named as asked and empty in the
     warm-up: RSI(14), MACD(12,26,9), MACD(12,26,9).signal. Each symbol and
     interval is taken by its starts, each start by its highest revision; the rows
-    of others stay empty. Sessions of SESSION_VWAP are UTC dates. All indicators
-    with parameters and seeds: docs/indicators.md. Example:
+    of others stay empty. Sessions of SESSION_VWAP are those of the calendar (24/7:
+    UTC dates). All indicators with parameters and seeds: docs/indicators.md. Example:
       candlewick indicators --bars bars.csv --indicators 'EMA(12),RSI(14)' --out out.csv
 
     \b
@@ -59,7 +70,8 @@ def indicators(
     """
     from app.run.export import check_target
     from app.run.indicating import write_indicators
-    from tables.indicators.base import Context, ParameterError
+    from tables.indicating import contexts_of
+    from tables.indicators.base import ParameterError
     from tables.indicators.registry import parse_indicators
 
     try:
@@ -71,7 +83,8 @@ def indicators(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--out") from error
     try:
-        written = write_indicators(source, requests, target, Context(), show_progress)
+        contexts = contexts_of(instruments)
+        written = write_indicators(source, requests, target, contexts, show_progress)
     finally:
         clear_progress()
     if as_json:

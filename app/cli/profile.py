@@ -18,9 +18,11 @@ from app.cli.common import (
 )
 from app.cli.feeds import NAMED_SKIPPED
 from app.cli.mapping import mapping_options
+from app.cli.markets import market_options
 
 if TYPE_CHECKING:
     from app.feeds.mapping import ColumnMapping
+    from tables.markets import Instruments
 
 
 @click.command()
@@ -47,20 +49,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which records of the files.",
 )
-@click.option(
-    "--calendar",
-    default="24/7",
-    show_default=True,
-    metavar="NAME",
-    help="Of symbols that no instrument file names: XNYS, CMES, ...",
-)
-@click.option(
-    "--instruments",
-    "instruments_file",
-    metavar="FILE.toml",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Calendars, tick sizes and splits by symbol.",
-)
+@market_options
 @mapping_options
 @json_option
 def profile(
@@ -68,10 +57,9 @@ def profile(
     more: tuple[Path, ...],
     out: Path,
     kind: str,
-    calendar: str,
-    instruments_file: Path | None,
     mapping: ColumnMapping | None,
     as_json: bool,
+    instruments: Instruments,
 ) -> None:
     """Examine recorded trades or quotes, and write a report for each symbol and day.
 
@@ -87,26 +75,10 @@ def profile(
     from agents.quality_settings import quality_configuration
     from app.feeds.source import open_source
     from app.profile.writing import write_report
-    from tables.markets import (
-        Instrument,
-        Instruments,
-        InstrumentsError,
-        UnknownCalendarError,
-        load_market,
-        read_instruments,
-    )
 
     every_path = (*paths, *more)
     if not every_path:
         raise click.UsageError("--ticks PATH is missing")
-    try:
-        load_market(calendar)
-        if instruments_file is None:
-            instruments = Instruments(default=Instrument(symbol="*", calendar=calendar))
-        else:
-            instruments = read_instruments(instruments_file, calendar)
-    except (InstrumentsError, UnknownCalendarError) as error:
-        raise click.UsageError(str(error)) from None
     configuration = quality_configuration(read_settings())
     source = open_source(every_path, "quotes" if kind == "quotes" else "trades", mapping)
     index = write_report(

@@ -16,7 +16,7 @@ from app.contracts.records import MAX_PRICE, MAX_SIZE
 from app.contracts.wire import BarRecord
 from app.feeds.errors import FeedError
 from app.run.export import LAYOUTS, SUFFIXES, write_export
-from tables.indicators.base import Context
+from tables.indicating import ContextOf
 from tables.indicators.registry import Request
 from tables.indicators.sets import IndicatorSet
 
@@ -113,7 +113,7 @@ def bars_of(path: Path, table: pa.Table) -> Iterator[BarRecord]:
 def indicate(
     bars: Sequence[BarRecord],
     requests: Sequence[Request],
-    context: Context,
+    context_of: ContextOf,
     progress: Progress,
 ) -> tuple[list[dict[str, float | None] | None], int]:
     """Return the values of each bar, and of how many symbols and intervals they are.
@@ -141,7 +141,7 @@ def indicate(
         bar = bars[row]
         if (bar.symbol, bar.interval) != series:
             series, before = (bar.symbol, bar.interval), None
-            indicators = IndicatorSet(requests, context)
+            indicators = IndicatorSet(requests, context_of(bar.symbol))
             count += 1
         if before is not None and before.start == bar.start:
             if before.revision == bar.revision:
@@ -163,7 +163,7 @@ def write_indicators(
     source: Path,
     requests: Sequence[Request],
     target: Path,
-    context: Context,
+    context_of: ContextOf,
     progress: Progress,
 ) -> Indicated:
     """Write the rows of a file with a column an output, empty in the warm-up.
@@ -179,7 +179,7 @@ def write_indicators(
         raise FeedError(source, None, f"already has the column {', '.join(taken)}")
     bars = list(bars_of(source, table))
     try:
-        values, series = indicate(bars, requests, context, progress)
+        values, series = indicate(bars, requests, context_of, progress)
     except ValueError as error:
         raise FeedError(source, None, str(error)) from error
     added = [[None if each is None else each[name] for each in values] for name in names]

@@ -24,7 +24,6 @@ from app.contracts.batch import RecordBatch
 from models.features.configuration import FeaturesConfiguration
 from models.features.stage import OUTCOMES, FeatureStage
 from tables.derived import DerivedConfiguration, DerivedPartition
-from tables.markets import Day, Market
 from tables.partition import NO_MAXIMUM
 from tables.rows import Marker
 from tables.snapshot import StateRefusedError
@@ -39,20 +38,6 @@ WAITING_PER_ROW = 250
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list).decode
 _NUMBER = struct.Struct(">I")
-
-
-class TradingDays:
-    """`Market.session_of`, which remembers a day: records come in the order of their times."""
-
-    def __init__(self, market: Market) -> None:
-        self._market = market
-        self._day = Day(0, 0, 0, None, None)
-
-    def __call__(self, time: int) -> int:
-        """Return the day (yyyymmdd) that holds an event time in ns."""
-        if not self._day.start <= time < self._day.end:
-            self._day = self._market.day_of(time)
-        return self._day.identifier
 
 
 class FeaturesPartition(DerivedPartition):

@@ -14,6 +14,7 @@ Invariants:
 """
 
 from tables.markets.calendars import UnknownCalendarError, load_market
+from tables.markets.days import TradingDays
 from tables.markets.instruments import (
     Instrument,
     Instruments,
@@ -34,6 +35,7 @@ __all__ = [
     "SessionMarket",
     "Split",
     "SymbolChange",
+    "TradingDays",
     "UnknownCalendarError",
     "load_market",
     "read_instruments",

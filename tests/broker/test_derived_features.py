@@ -24,9 +24,9 @@ from app.setting_groups import FeatureSettings
 from app.settings import Settings
 from app.topics import output_topic, output_topics, source_topic
 from models.features import QuoteFeatures, TradeFeatures
-from models.features.partition import LOADED_PREFIXES, TradingDays
+from models.features.partition import LOADED_PREFIXES
 from models.features.stage import FeatureStage
-from tables.markets import load_market
+from tables.markets import TradingDays, load_market
 from tables.rows import MARKER_KEY, Marker, decode_marker
 from tests.broker.test_engine_quotes import append, expected, quotes, wait_drained
 from tests.broker.worker import WorkerProcess, until, worker_settings

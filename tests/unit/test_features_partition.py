@@ -24,10 +24,9 @@ from models.features.partition import (
     LOADED_PREFIXES,
     WAITING_PER_ROW,
     FeaturesPartition,
-    TradingDays,
 )
 from tables.derived import DerivedConfiguration, load
-from tables.markets import SessionMarket
+from tables.markets import SessionMarket, TradingDays
 from tables.rows import MARKER_KEY
 from tables.snapshot import StateRefusedError
 from tests.unit.bars_log import configuration
