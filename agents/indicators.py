@@ -62,6 +62,7 @@ def make_stage(settings: Settings, max_entries: int = MAX_ENTRIES) -> DerivedSta
             partition,
             read,
             requests,
+            settings.bars.max_ahead,
             context_of=context_of,
             fill_forward=settings.bars.fill_forward,
         ),

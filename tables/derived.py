@@ -13,6 +13,7 @@ counts and `dead`. An entry that has changed since the last checkpoint is never 
 |---|---|
 | `m` | `Marker` |
 | `e` and the entry's key | what `encode` makes of the entry of a `KeyedPartition` |
+| `j` and the entry's key | what came since (`tables/journaled.py`) |
 | other letters | rows of other subclasses |
 """
 
@@ -37,6 +38,23 @@ Entry = TypeVar("Entry")
 
 class BadRecordError(ValueError):
     """A record that goes to `dead`; its argument is the reason (`app/contracts/reasons.py`)."""
+
+
+def check_bar_time(start: int, length: int, latest: int) -> None:
+    """Refuse a start that no bar of ours has; one far ahead would leave out all that come after.
+
+    Args:
+        start: of the bar, in ns.
+        length: of its interval, in ns.
+        latest: the latest start (ns) that a bar of the log may have now.
+
+    Raises:
+        BadRecordError: it is between the starts of `length`, or later than `latest`.
+    """
+    if start < 0 or start % length:
+        raise BadRecordError("malformed")
+    if start > latest:
+        raise BadRecordError("event_time_too_late")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +243,20 @@ class KeyedPartition(DerivedPartition, Generic[Entry]):
         """The entry of a key, which is about to change."""
         entry = self._entries.get(key)
         if entry is None:
-            row = None if self._read is None else self._read(ENTRY_PREFIX + key)
-            entry = self._entries[key] = self.decode(key, row)
+            entry = self._entries[key] = self.load_entry(key)
         self._changed.add(key)
         return entry
+
+    def load_entry(self, key: bytes) -> Entry:
+        """Make an entry of what the store has of it."""
+        return self.decode(key, self._stored_row(ENTRY_PREFIX + key))
+
+    def rows_of(self, key: bytes) -> list[tuple[bytes, bytes | None]]:
+        """Rows that hold an entry that has changed."""
+        return [(ENTRY_PREFIX + key, self.encode(key, self._entries[key]))]
+
+    def _stored_row(self, key: bytes) -> bytes | None:
+        return None if self._read is None else self._read(key)
 
     @property
     def rows(self) -> int:
@@ -238,7 +266,7 @@ class KeyedPartition(DerivedPartition, Generic[Entry]):
     def changed_rows(self) -> Iterable[tuple[bytes, bytes | None]]:
         """Rows of the entries that have changed since the last call."""
         changed, self._changed = sorted(self._changed), set()
-        return [(ENTRY_PREFIX + key, self.encode(key, self._entries[key])) for key in changed]
+        return [row for key in changed for row in self.rows_of(key)]
 
     def stored(self) -> None:
         """What was last taken can be read from the store."""
@@ -264,6 +292,7 @@ def load(state: State, topic_id: str, read: Reader, rows: Iterable[tuple[bytes, 
     if row is not None:
         marker = decode_marker(row)
         expected = state.configuration.results_hash
-        check_marker(marker, expected, topic_id, (state.ROW_VERSION,), state.SETTINGS)
+        versions = tuple(range(1, state.ROW_VERSION + 1))
+        check_marker(marker, expected, topic_id, versions, state.SETTINGS)
         state.restore(marker, rows)
     return state

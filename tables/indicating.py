@@ -10,14 +10,17 @@ bar's revision; of an emptied bar all values are null.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from app.contracts.wire import BarInput, IndicatorsRecord, bar_input_decoder, encoder
-from tables.derived import BadRecordError, DerivedConfiguration, KeyedPartition
+from app.contracts.wire import BarInput, BarRecord, IndicatorsRecord, bar_input_decoder, encoder
+from app.durations import parse_duration
+from tables.derived import BadRecordError, DerivedConfiguration, check_bar_time
 from tables.indicators.base import Context
 from tables.indicators.registry import Request
 from tables.indicators.sets import IndicatorSet, Outcome
+from tables.journaled import JournaledPartition
 from tables.markets import Instruments, TradingDays
 from tables.parsing import DECODE_ERRORS
 from tables.symbols import SymbolFaults
@@ -42,7 +45,7 @@ def contexts_of(instruments: Instruments) -> ContextOf:
     return lambda symbol: Context(TradingDays(instruments.market(symbol)))
 
 
-class IndicatorsPartition(KeyedPartition[IndicatorSet]):
+class IndicatorsPartition(JournaledPartition[IndicatorSet]):
     """State of one partition of the indicators agent."""
 
     OUTCOMES = ("applied", "revised", "older", "repeated", "ignored", "dead")
@@ -54,6 +57,7 @@ class IndicatorsPartition(KeyedPartition[IndicatorSet]):
         partition: int,
         read: Reader | None,
         requests: Mapping[str, Sequence[Request]],
+        max_ahead: int,
         *,
         context_of: ContextOf | None = None,
         fill_forward: bool = False,
@@ -62,10 +66,13 @@ class IndicatorsPartition(KeyedPartition[IndicatorSet]):
 
         Args:
             requests: by interval (`1m`), for each that bars come in.
+            max_ahead: how far (ns) a bar may begin after its append time; no bar of ours does.
             context_of: what indicators are told, by symbol; sessions are UTC dates without.
         """
         super().__init__(configuration, partition, read)
         self._requests = requests
+        self._lengths = {label: parse_duration(label) for label in requests}
+        self._max_ahead = max_ahead
         self._context_of = context_of
         self._fill_forward = fill_forward
         self._faults = SymbolFaults(partition, configuration.partitions)
@@ -85,6 +92,11 @@ class IndicatorsPartition(KeyedPartition[IndicatorSet]):
         """Make a row of a set."""
         return _encode_row(entry.state())
 
+    def replay(self, key: bytes, entry: IndicatorSet, item: list[Any]) -> None:
+        """Let a set take a bar again."""
+        symbol, _, interval = key.decode().partition("\0")
+        entry.take(BarRecord(symbol, interval, *item[:-1], tuple(item[-1])))
+
     def take_record(self, value: bytes, offset: int, append_time: int) -> str:
         """Take a bar.
 
@@ -95,12 +107,20 @@ class IndicatorsPartition(KeyedPartition[IndicatorSet]):
             bar = bar_input_decoder.decode(value)
         except DECODE_ERRORS:
             raise BadRecordError("malformed") from None
-        self._check(bar)
+        self._check(bar, append_time + self._max_ahead)
         if not self._requests[bar.interval]:
             return "ignored"
         symbol = bar.symbol.encode()
-        held = self.entry(symbol + b"\0" + bar.interval.encode())
+        key = symbol + b"\0" + bar.interval.encode()
+        held = self.entry(key)
         outcome = held.take(bar)
+        self.note(
+            key,
+            (
+                *(bar.start, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.vwap),
+                *(bar.trades, bar.revision, bar.is_final, bar.filled, bar.sources),
+            ),
+        )
         if self.maximum is None or bar.start > self.maximum:
             self.maximum = bar.start
         if outcome in _PUBLISHED:
@@ -113,9 +133,11 @@ class IndicatorsPartition(KeyedPartition[IndicatorSet]):
             self.put("indicators", symbol, encoder.encode(record))
         return _OUTCOMES[outcome]
 
-    def _check(self, bar: BarInput) -> None:
+    def _check(self, bar: BarInput, latest: int) -> None:
         fault = self._faults.of(bar.symbol)
         if fault is not None:
             raise BadRecordError(fault)
-        if bar.interval not in self._requests:
+        length = self._lengths.get(bar.interval)
+        if length is None:
             raise BadRecordError("unknown_interval")
+        check_bar_time(bar.start, length, latest)

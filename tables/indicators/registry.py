@@ -39,7 +39,7 @@ class Request:
     kind: type[Indicator]
     parameters: Mapping[str, Any]
 
-    @property
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the outputs: `MACD(12,26,9)`, `MACD(12,26,9).signal`."""
         return tuple(f"{self.label}.{each}" if each else self.label for each in self.kind.OUTPUTS)

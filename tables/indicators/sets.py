@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from app.contracts.wire import BarRecord
-from tables.indicators.base import Context
+from tables.indicators.base import Context, Indicator
 from tables.indicators.registry import Request
 from tables.learning import State, StateVersionError
 
@@ -51,9 +51,14 @@ class IndicatorSet:
         *,
         fill_forward: bool = False,
     ) -> None:
+        self._begin(requests, [each.create(context) for each in requests], fill_forward)
+
+    def _begin(
+        self, requests: Sequence[Request], made: Sequence[Indicator], fill_forward: bool
+    ) -> None:
         self._requests = requests
         self._fill_forward = fill_forward
-        self._indicators = tuple(each.create(context) for each in requests)
+        self._indicators = tuple(made)
         self._updates = tuple(each.update for each in self._indicators)
         self._names = tuple(name for each in requests for name in each.names)
         self._nothing = tuple((None,) * len(each.names) for each in requests)
@@ -163,10 +168,10 @@ class IndicatorSet:
                 f"the state is of version {state[0] if state else 'none'} and of the indicators "
                 f"{state[1] if len(state) > 1 else 'none'}; expected version {VERSION} and {labels}"
             )
-        made = cls(requests, context, fill_forward=fill_forward)
-        made.start, made.revision, made._taken, made._older, made._since = state[2:7]
-        made._indicators = tuple(
+        restored = [
             request.restore(held, context) for request, held in zip(requests, state[7], strict=True)
-        )
-        made._updates = tuple(each.update for each in made._indicators)
+        ]
+        made = cls.__new__(cls)
+        made._begin(requests, restored, fill_forward)
+        made.start, made.revision, made._taken, made._older, made._since = state[2:7]
         return made

@@ -40,7 +40,8 @@ async def expected(settings: Settings) -> dict[int, IndicatorsPartition]:
     states = {}
     for partition, records in (await read_topic(settings, bars_topic(settings, "bars"))).items():
         configuration = derived_configuration(settings, "indicators")
-        state = IndicatorsPartition(configuration, partition, None, requests_of(settings))
+        ahead = settings.bars.max_ahead
+        state = IndicatorsPartition(configuration, partition, None, requests_of(settings), ahead)
         state.begin(0)
         for record in records:
             state.next = record.offset

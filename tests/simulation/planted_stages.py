@@ -47,9 +47,7 @@ def known_beginning_applied_again(deed: Deed) -> Iterator[None]:
 @fault()
 def entries_forgotten_before_they_are_stored(deed: Deed) -> Iterator[None]:
     """What a checkpoint has taken is dropped from memory while the store has the row before it."""
-    encoded = (
-        "return [(ENTRY_PREFIX + key, self.encode(key, self._entries[key])) for key in changed]"
-    )
+    encoded = "return [row for key in changed for row in self.rows_of(key)]"
     forgetful = f"""{encoded.replace("return", "rows =")}
 self._entries = {{}} if deed(rows) else self._entries
 return rows"""

@@ -78,6 +78,11 @@ class Log:
         """The last stable offset: nothing before it is open."""
         return min(self.open.values()) if self.open else len(self.entries)
 
+    @property
+    def last(self) -> int:
+        """The append time of the last entry, in ms."""
+        return self._last[0]
+
     def add(self, entry: Entry, now: float, not_before: int = 0) -> None:
         """Append at a virtual time; the append time never goes back."""
         last, at = self._last
@@ -285,8 +290,10 @@ class World:
             Entry(key, value, headers, data=True, timestamp=0, visible=None)
             for key, value, headers in records
         ]
+        # What agents write comes after what they have read, by the broker's clock, too.
+        latest = max(each.last for each in self.logs.values())
         for entry in entries:
-            log.add(entry, self.now)
+            log.add(entry, self.now, latest)
         transaction.entries.setdefault(tp, []).extend(entries)
         return len(log.entries) - len(entries)
 

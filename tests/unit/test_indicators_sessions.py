@@ -57,7 +57,7 @@ def test_the_agent_knows_the_market_of_each_symbol(tmp_path: Path, symbol: str) 
     state = make_stage(settings).load(partition, "topic", lambda key: None, ())
     state.begin(0)
     values = [encoder.encode(each) for each in bars(symbol)]
-    times = np.full(len(values), START, dtype=np.int64)
+    times = np.full(len(values), START + 5 * MINUTE, dtype=np.int64)
     offsets = np.arange(len(values), dtype=np.int64)
     state.apply(RecordBatch("t", partition, 0, len(values), list(values), offsets, times))
     found = [

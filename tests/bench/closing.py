@@ -1,0 +1,194 @@
+"""`python -m tests.bench.closing`: one second's bars of 10,000 symbols, to their indicators.
+
+A worker with the agents bars and indicators, an embedded broker, one trade a symbol and second.
+First a backlog, with the bars agent alone and then with both: the processor time that indicators
+add to a closed bar, Kafka and state included. Then single seconds: the trade that closes a second
+is sent to each partition, and the time is taken until a `read_committed` reader has the indicators
+of all symbols.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import psutil
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from app.admin import ensure_topics
+from app.broker import BrokerConfig, EmbeddedBroker
+from app.cli.common import run_async
+from app.feeds.producer import TickSender
+from app.run.reader import plain_consumer
+from app.setting_groups import AgentName
+from app.settings import PREFIX, Settings
+from app.topics import output_topic
+from tables.partitioning import partition_of
+from tests.bench.log import FLUSH, HISTORICAL
+from tests.bench.ticks import BEGIN
+from tests.broker.test_engine_quotes import wait_drained
+from tests.broker.worker import WorkerProcess
+
+SECOND = 1_000_000_000
+PARTITIONS = 2
+#: Seconds for a round, at most.
+SECONDS = 60.0
+#: Seconds between those that are timed: a closing trade opens a window of its own.
+STRIDE = 4
+
+decode = msgspec.json.Decoder(dict).decode
+
+
+def trade(symbol: str, time_ns: int, number: int) -> bytes:
+    """A trade in the middle of a second; its price moves a little."""
+    price = 100 + (number * 7919 + len(symbol)) % 997 / 100
+    return (
+        f'{{"symbol":"{symbol}","price":{price!r},"size":100,"event_time":{time_ns},'
+        f'"trade_id":"{number}"}}'
+    ).encode()
+
+
+class Market:
+    """Symbols by partition, and their trades a second."""
+
+    def __init__(self, symbols: int) -> None:
+        self.names: list[list[str]] = [[] for _ in range(PARTITIONS)]
+        for number in range(symbols):
+            name = f"SYM{number:05d}"
+            self.names[partition_of(name.encode(), PARTITIONS)].append(name)
+
+    def second(self, number: int, partition: int) -> list[bytes]:
+        """One trade of each symbol."""
+        moment = BEGIN + number * SECOND + SECOND // 2
+        return [trade(name, moment, number) for name in self.names[partition]]
+
+    def closing(self, number: int, partition: int) -> bytes:
+        """The trade whose time closes a second (grace 1 s)."""
+        return trade(self.names[partition][0], BEGIN + (number + 2) * SECOND, number)
+
+
+def settings_of(broker: EmbeddedBroker, folder: Path, agents: tuple[AgentName, ...]) -> Settings:
+    """Bars of a second, the default indicators."""
+    return Settings(
+        deployment="-".join(agents),
+        agents=agents,
+        broker={"url": broker.url},  # type: ignore[arg-type]
+        topics={"partitions": PARTITIONS},  # type: ignore[arg-type]
+        bars={"intervals": "1s"},  # type: ignore[arg-type]
+        data_dir=folder,
+        web={"port": 0},  # type: ignore[arg-type]
+    )
+
+
+async def send(settings: Settings, values: Sequence[Sequence[bytes]]) -> None:
+    """Append values to each partition of `ticks`."""
+    async with TickSender(settings) as sender:
+        for partition, each in enumerate(values):
+            await sender.send(partition, [(None, value) for value in each])
+        await sender.flush()
+
+
+async def backlog(settings: Settings) -> float:
+    """Processor seconds of a worker that drains what is there; it is stopped again."""
+    await ensure_topics(settings)
+    async with WorkerProcess(settings) as worker:
+        await worker.wait_ready()
+        await wait_drained(settings, worker)
+        used = psutil.Process(worker.pid).cpu_times()
+        await worker.stop()
+    return used.user + used.system
+
+
+async def seconds(settings: Settings, market: Market, first: int, rounds: int) -> list[float]:
+    """Milliseconds of each round, from sending the closing trades to reading the last record."""
+    found = []
+    topic, count = output_topic(settings, "indicators"), sum(map(len, market.names))
+    parts = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    numbers = range(PARTITIONS)
+    async with WorkerProcess(settings) as worker, plain_consumer(settings) as reader:
+        await worker.wait_ready()
+        reader.assign(parts)
+        for number in range(first, first + rounds * STRIDE, STRIDE):
+            await send(settings, [market.second(number, each) for each in numbers])
+            await wait_drained(settings, worker)
+            await reader.seek_to_end(*parts)
+            async with asyncio.timeout(SECONDS):
+                begin = time.monotonic()
+                await send(settings, [[market.closing(number, each)] for each in numbers])
+                await last_read(reader, BEGIN + number * SECOND, count)
+                found.append((time.monotonic() - begin) * 1_000)
+        await worker.stop()
+    return found
+
+
+async def last_read(reader: AIOKafkaConsumer, start: int, count: int) -> None:
+    """Read on until the committed records of so many bars of a start have come."""
+    while count:
+        for records in (await reader.getmany(timeout_ms=1_000)).values():
+            count -= sum(decode(each.value)["start"] == start for each in records)
+
+
+async def measure(folder: Path, symbols: int, history: int, rounds: int) -> dict[str, float]:
+    """All figures, by what they are of."""
+    market = Market(symbols)
+    broker = EmbeddedBroker(BrokerConfig(folder / "kafka"))
+    try:
+        broker.start()
+        broker.wait_ready()
+        both = settings_of(broker, folder / "both", ("bars", "indicators"))
+        await ensure_topics(both)
+        await send(both, [[HISTORICAL]] * PARTITIONS)
+        for number in range(history):
+            await send(both, [market.second(number, each) for each in range(PARTITIONS)])
+        await send(both, [[FLUSH]] * PARTITIONS)
+        bars = symbols * history
+        alone = await backlog(settings_of(broker, folder / "bars", ("bars",)))
+        together = await backlog(both)
+        figures = {
+            "bars alone, us of processor time a trade and bar": alone / bars * 1e6,
+            "indicators add, us a closed bar, all in": (together - alone) / bars * 1e6,
+        }
+        taken = await seconds(both, market, history + STRIDE, rounds)
+        name = f"{symbols:,} symbols' second to their indicators, ms"
+        figures[f"{name}, median"], figures[f"{name}, worst"] = median(taken), max(taken)
+        return figures
+    finally:
+        broker.stop()
+
+
+def main() -> None:
+    """Measure in a temporary folder, print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.closing", description=__doc__)
+    parser.add_argument("--symbols", type=int, default=10_000)
+    parser.add_argument("--history", type=int, default=60, help="seconds of the backlog")
+    parser.add_argument("--rounds", type=int, default=5, help="single seconds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    chosen = parser.parse_args()
+    # No setting of the caller's environment or folder may change what is measured.
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    with tempfile.TemporaryDirectory(prefix="candlewick-closing-") as name:
+        empty = Path(name) / "empty.toml"
+        empty.touch()
+        os.environ["CANDLEWICK_CONFIG"] = str(empty)
+        work = partial(measure, Path(name), chosen.symbols, chosen.history, chosen.rounds)
+        figures = run_async(work)
+    print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}")
+    for text, figure in figures.items():
+        print(f"{figure:10.1f}  {text}")
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
