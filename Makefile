@@ -7,7 +7,7 @@
 #   make planted mistakes planted in the engine, and how many histories find each
 #   make chaos   workers, broker and disks that fail under load; SEED=1 MINUTES=10 WORKERS=3
 #   make killing REPLAY=FILE   a run whose workers are killed every 5 s, against an undisturbed one
-#   make bench   the benchmarks
+#   make bench   the benchmarks; ARGS are of the first, bars
 #   make scaling the same backlog with 1, 2 and 4 workers
 #   make rebalances   pauses of bars when workers join, leave and die
 #   make restore rows a second from changelog and local store, against Faust's
@@ -94,6 +94,8 @@ soak: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.indicators
+	$(BIN)/python -m tests.bench.closing
 
 check: $(STAMP)
 	$(BIN)/ruff check .

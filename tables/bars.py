@@ -144,21 +144,24 @@ class BarsPartition(CorrectablePartition):
         if keep.all() and None not in identities:
             every: list[str] = identities  # type: ignore[assignment]
             same = bool((minutes == minutes[0]).all())
-            if self.identifiers.add_if_all_new(
-                every, [int(minutes[0])] if same else minutes.tolist()
-            ):
-                return
-        known = self.identifiers
-        times, marks = trades.time.tolist(), watermarks.tolist()
-        for index in np.flatnonzero(keep).tolist():
-            identity = identities[index]
-            if identity is None:
-                continue
-            if known.seen(identity, marks[index]):
-                keep[index] = False
-                self.counts["duplicate"] += 1
-            else:
-                known.add(identity, times[index])
+            repeated = self.identifiers.take(
+                every, [int(minutes[0])] if same else minutes.tolist(), watermarks
+            )
+        else:
+            named = [
+                (index, identity)
+                for index in np.flatnonzero(keep).tolist()
+                if (identity := identities[index]) is not None
+            ]
+            rows = [index for index, _ in named]
+            found = self.identifiers.take(
+                [identity for _, identity in named],
+                minutes[rows].tolist(),
+                watermarks[rows].tolist(),
+            )
+            repeated = [rows[place] for place in found]
+        keep[repeated] = False
+        self.counts["duplicate"] += len(repeated)
 
     def _measure(
         self, activity: ActivityBars, trades: Columns, keep: npt.NDArray[np.bool_]

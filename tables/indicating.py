@@ -95,7 +95,8 @@ class IndicatorsPartition(JournaledPartition[IndicatorSet]):
     def replay(self, key: bytes, entry: IndicatorSet, item: list[Any]) -> None:
         """Let a set take a bar again."""
         symbol, _, interval = key.decode().partition("\0")
-        entry.take(BarRecord(symbol, interval, *item[:-1], tuple(item[-1])))
+        fields = [*item[:-1], tuple(item[-1])]
+        entry.take(BarRecord(symbol, interval, *fields))
 
     def take_record(self, value: bytes, offset: int, append_time: int) -> str:
         """Take a bar.

@@ -150,18 +150,19 @@ class Recall(BarsPartition):
         doubtful = np.zeros(len(trades), dtype=np.bool_)
         if trades.identifiers is None:
             return doubtful
-        for index in chosen.tolist():
-            identity = trades.identifiers[index]
-            if identity is None:
-                continue
-            watermark = int(watermarks[index])
+        every = trades.identifiers
+        named = [
+            (index, identity) for index in chosen.tolist() if (identity := every[index]) is not None
+        ]
+        rows = [index for index, _ in named]
+        marks = watermarks[rows].tolist()
+        for (index, identity), watermark in zip(named, marks, strict=True):
             if watermark < self._certain_at:
                 self._unsure.add(identity)
             doubtful[index] = identity in self._unsure
-            if self.identifiers.seen(identity, watermark):
-                keep[index] = False
-            else:
-                self.identifiers.add(identity, int(trades.time[index]))
+        minutes = (trades.time[rows] // MINUTE).tolist()
+        repeated = self.identifiers.take([identity for _, identity in named], minutes, marks)
+        keep[[rows[place] for place in repeated]] = False
         return doubtful
 
     def _named(self, trades: Columns, batch: RecordBatch) -> npt.NDArray[np.bool_]:
