@@ -2,14 +2,18 @@
 
 What comes in: batches of `DEPLOYMENT.alerts.events`. Where it is kept: an `AlertBook` for each
 partition (`tables/alerts`). What goes out: `notifications`, each once, and `alerts.dead`, with each
-checkpoint. Delivery is not done here (`app/notify`).
+checkpoint. Its worker also delivers them (`app/notify`), unless `notify.in_worker` is false.
 """
 
 from __future__ import annotations
 
 from agents.derived import DerivedStage, derived_configuration
 from agents.registering import add_agent
+from app.assembly import CandlewickApp
+from app.notify.gauges import DeliveryGauges
+from app.notify.service import Delivery
 from app.settings import Settings
+from app.streaming.protocols import Stage
 from tables.alerts.partition import ROW_PREFIX, AlertsPartition
 
 AGENT = "alerts"
@@ -28,4 +32,16 @@ def make_stage(settings: Settings) -> DerivedStage:
     )
 
 
-register = add_agent
+def register(app: CandlewickApp, stage: Stage) -> None:
+    """Declare the agent, and the delivery; called once, before the worker starts.
+
+    Raises:
+        SettingsError: a route names a channel that nothing says how to reach, or its secret or
+            address cannot be used.
+    """
+    add_agent(app, stage)
+    engine = app.engine
+    if engine.settings.notify.in_worker:
+        delivery = Delivery(engine.settings)
+        engine.followers.append(delivery)
+        engine.metrics.registry.register(DeliveryGauges(lambda: delivery.running))

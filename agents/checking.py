@@ -1,7 +1,8 @@
 """What the quality agents share: their stage, of settings.
 
 Where it is kept: a row a symbol, and one of the partition (`tables/quality/checking.py`). What goes
-out: `quality` and the cleaned records, with each checkpoint.
+out: `quality`, the cleaned records, and `alerts` where they are raised (`raising.agents`), with
+each checkpoint.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from agents.derived import DerivedStage, derived_configuration
 from agents.markets import market_context
 from agents.quality_settings import bounds_of, quality_configuration
 from app.settings import Settings
+from tables.alerts.raising import parse_raised
 from tables.derived import DerivedConfiguration
 from tables.markets import Instruments
 from tables.quality import QualityConfiguration
@@ -40,11 +42,13 @@ def make_checking_stage(
     """
     configuration, bounds = checked_configuration(settings, agent), bounds_of(settings)
     thresholds, instruments = quality_configuration(settings), market_context(settings)
+    raising = settings.raising
+    raised = parse_raised(raising.quality) if agent in raising.agents else None
     return DerivedStage(
         settings,
         agent,
         lambda partition, _: checked(
-            configuration, partition, bounds, quality(thresholds, instruments)
+            configuration, partition, bounds, quality(thresholds, instruments), raised
         ),
         LOADED_PREFIXES,
     )

@@ -1,8 +1,8 @@
 """What the two anomalies agents share: closed bars to scores.
 
 What comes in: batches of `DEPLOYMENT.bars` or `DEPLOYMENT.quotes.bars`. Where it is kept: a scorer
-for each symbol and interval (`models/anomalies`). What goes out: `anomalies`, and `AGENT.dead`,
-with each checkpoint.
+for each symbol and interval (`models/anomalies`). What goes out: `anomalies`, `alerts` where they
+are raised (`raising.agents`), and `AGENT.dead`, with each checkpoint.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def make_scoring_stage(
         }
         for length in chosen.intervals
     }
+    raising = settings.raising
+    critical = raising.anomaly_critical if agent in raising.agents else None
     return DerivedStage(
         settings,
         agent,
@@ -58,7 +60,9 @@ def make_scoring_stage(
             decoder=decoder,
             source=source,
             scorers=scorers,
-            intervals=frozenset(labels.values()),
+            intervals={label: length for length, label in labels.items()},
+            max_ahead=settings.bars.max_ahead,
             publish_all=chosen.publish == "all",
+            critical=critical,
         ),
     )

@@ -22,6 +22,7 @@ from app.connection import AdminError, client_options, connect
 from app.exits import RefusalError
 from app.groups import delete_groups
 from app.identity import deployment_folder
+from app.notify.groups import channel_groups
 from app.settings import PREFIX, Settings
 from app.stages import occupied_groups, stage_agents, stage_groups, with_all_agents
 from app.topics import TopicSpec, own_topics, topic_table
@@ -226,7 +227,7 @@ async def delete_deployment(settings: Settings, seconds: float = TOPIC_SECONDS) 
     """
     whole = with_all_agents(settings)
     async with connect(settings) as client:
-        groups = await stage_groups(client, whole)
+        groups = [*await stage_groups(client, whole), *channel_groups(whole)]
         occupied = await occupied_groups(client, groups)
         if not occupied:
             occupied = await delete_groups(client, groups)

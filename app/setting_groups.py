@@ -61,8 +61,11 @@ AgentName = Literal[
     "quote_quality",
     "routing",
     "pairs",
+    "transactions",
+    "portfolio",
     "anomalies",
     "quote_anomalies",
+    "price_alerts",
     "alerts",
 ]
 AgentNames = Annotated[
@@ -172,12 +175,14 @@ AGENT_GROUPS: Mapping[str, tuple[str, ...]] = {
     "indicators": ("indicators", "markets"),
     "features": ("features", "markets"),
     "quote_features": ("features", "markets"),
-    "quality": ("quality", "markets"),
-    "quote_quality": ("quality", "markets"),
-    "routing": ("pairs",),
+    "quality": ("quality", "markets", "raising"),
+    "quote_quality": ("quality", "markets", "raising"),
+    "routing": ("pairs", "portfolio"),
     "pairs": ("pairs",),
-    "anomalies": ("anomalies",),
-    "quote_anomalies": ("anomalies",),
+    "transactions": ("portfolio",),
+    "portfolio": ("portfolio", "raising"),
+    "anomalies": ("anomalies", "raising"),
+    "quote_anomalies": ("anomalies", "raising"),
     "alerts": ("alerts",),
 }
 DEFAULT_INDICATORS = (
@@ -266,6 +271,45 @@ class PairSettings(Group):
         default=1.0, gt=0, le=1e6, description="of the second against one of the first"
     )
     max_waiting: int = Field(default=10_000, ge=1, le=100_000, description="bars of one leg alone")
+
+
+class PortfolioSettings(Group):
+    """Accounts that are priced by the bars; tables/portfolio explains the rules."""
+
+    enabled: bool = Field(
+        default=False, description="bars are prices: with the agents transactions and portfolio"
+    )
+    pricing_interval: Duration = written(
+        "1m", description="of the bars whose closes are prices, and between valuations"
+    )
+    cost_basis: Literal["fifo", "average"] = Field(
+        default="fifo", description="what a sale takes: the oldest lots, or all at their average"
+    )
+    currency: str = Field(default="USD", min_length=1, max_length=64, description="of all money")
+    limits: Annotated[dict[str, float], BeforeValidator(_object)] = Field(
+        default={}, description='of each account: {"max_leverage": 2, "max_session_loss": 5000}'
+    )
+    session_end: str = Field(
+        default="00:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="of max_session_loss"
+    )
+    session_timezone: str = "UTC"
+    grace: Duration = written("1s", description="disorder of transactions that is waited for")
+    mark_interval: Duration = written(
+        "1s", description="of event time, after which inputs tell how far they are"
+    )
+    patience: Duration = written(
+        "2m", description="nothing waits longer for an input partition that is silent"
+    )
+    late_horizon: Duration = written(
+        "1d", description="so far behind, a record still counts, as a correction"
+    )
+    identifier_horizon: Duration = written("2d", description="ids are remembered for so long")
+    max_held: int = Field(default=100_000, ge=1, description="records waiting, a partition")
+    max_identifiers: int = Field(default=200_000, ge=1, description="a partition")
+    max_accounts: int = Field(default=10_000, ge=1, description="a partition")
+    max_symbols: int = Field(default=100_000, ge=1, description="with a price")
+    max_positions: int = Field(default=1_000, ge=1, le=100_000, description="of an account")
+    max_lots: int = Field(default=500, ge=1, le=100_000, description="of a position")
 
 
 class AnomalySettings(Group):

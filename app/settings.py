@@ -37,6 +37,8 @@ from app.notify.settings import (
     NotifySettings,
     OpsgenieSettings,
     PagerDutySettings,
+    PriceAlertSettings,
+    RaisingSettings,
     SlackSettings,
     WebhookSettings,
 )
@@ -56,6 +58,7 @@ from app.setting_groups import (
     MarketSettings,
     Name,
     PairSettings,
+    PortfolioSettings,
     QualitySettings,
     TopicPrefix,
     TopicSettings,
@@ -101,8 +104,11 @@ class Settings(BaseSettings):
     indicators: IndicatorSettings = IndicatorSettings()
     features: FeatureSettings = FeatureSettings()
     pairs: PairSettings = PairSettings()
+    portfolio: PortfolioSettings = PortfolioSettings()
     anomalies: AnomalySettings = AnomalySettings()
     quality: QualitySettings = QualitySettings()
+    raising: RaisingSettings = RaisingSettings()
+    price_alerts: PriceAlertSettings = PriceAlertSettings()
     alerts: AlertSettings = AlertSettings()
     notify: NotifySettings = NotifySettings()
     slack: SlackSettings = SlackSettings()
@@ -156,6 +162,9 @@ class Settings(BaseSettings):
         if agent not in AGENT_GROUPS:
             return self.results_hash
         own = {name: getattr(self, name).model_dump(mode="json") for name in AGENT_GROUPS[agent]}
+        if not self.portfolio.enabled:
+            # Then no bar is a price.
+            own.pop("portfolio", None)
         if self.markets.instruments is not None and "markets" in own:
             # What the file says counts, not where it is. That it can be read is the agent's to say.
             path = self.markets.instruments

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from app.durations import NANOSECONDS
+from app.notify.settings import RaisingAgent
 from app.settings import Settings
 
 #: Agents whose outputs are bars of windows.
@@ -20,10 +21,14 @@ WINDOWED = ("bars", "quotes")
 INPUTS = {
     "ticks": "trades and control records",
     "quotes": "quotes and control records",
+    "transactions": "transactions, portfolio updates and control records",
 }
 #: Room for the headers of a dead record above its source's limit, in bytes.
 DEAD_HEADROOM = 64 * 1024
 TEN_MINUTES_MS = 10 * 60 * 1000
+#: Output of the agents whose findings become alert events; of these only where it is asked for.
+ALERTS, RAISING = "alerts", get_args(RaisingAgent)
+ALERT_EVENTS = ("alerts.events", "what agents have seen, and control records of alerts")
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def _anomalies(agent: str, source: str) -> AgentTopics:
         source,
         {
             "anomalies": ("anomalies", "scores of closed bars and quote bars that are odd"),
+            ALERTS: ALERT_EVENTS,
             "dead": _dead(agent),
         },
     )
@@ -83,6 +89,7 @@ def _quality(agent: str, source: str) -> AgentTopics:
         {
             "quality": ("quality", "gaps, outliers and other events, and summaries a session"),
             "clean": (f"{source}.clean", f"{source} without what was flagged"),
+            ALERTS: ALERT_EVENTS,
         },
     )
 
@@ -91,6 +98,7 @@ def _dead(agent: str) -> tuple[str, str]:
     return f"{agent}.dead", "bad records: raw bytes, reason and position in headers"
 
 
+PORTFOLIO_INPUT = ("portfolio.input", "transactions, updates, prices and marks, by account")
 AGENT_TOPICS: Mapping[str, AgentTopics] = {
     "bars": _windowed(
         "bars", "ticks", "bars", "trades", "bars", activity=("activity", "bars by activity")
@@ -109,14 +117,33 @@ AGENT_TOPICS: Mapping[str, AgentTopics] = {
     "quote_quality": _quality("quote_quality", "quotes"),
     "routing": AgentTopics(
         "bars",
-        {"legs": ("pairs.input", "bars of pairs, by pair"), "dead": _dead("routing")},
+        {
+            "legs": ("pairs.input", "bars of pairs, by pair"),
+            "portfolio": PORTFOLIO_INPUT,
+            "dead": _dead("routing"),
+        },
     ),
     "pairs": AgentTopics(
         "pairs.input",
         {"pairs": ("pairs", "correlation and spread of pairs"), "dead": _dead("pairs")},
     ),
+    "transactions": AgentTopics(
+        "transactions", {"portfolio": PORTFOLIO_INPUT, "dead": _dead("transactions")}
+    ),
+    "portfolio": AgentTopics(
+        "portfolio.input",
+        {
+            "positions": ("portfolio.positions", "positions as they change, and priced"),
+            "values": ("portfolio.values", "totals of accounts: cash, equity, profit and loss"),
+            "limits": ("portfolio.limits", "limits that accounts begin and cease to break"),
+            ALERTS: ALERT_EVENTS,
+            "late": ("portfolio.late", "records beyond the late horizon"),
+            "dead": _dead("portfolio"),
+        },
+    ),
     "anomalies": _anomalies("anomalies", "bars"),
     "quote_anomalies": _anomalies("quote_anomalies", "quotes.bars"),
+    "price_alerts": AgentTopics("bars", {ALERTS: ALERT_EVENTS, "dead": _dead("price_alerts")}),
     "alerts": AgentTopics(
         "alerts.events",
         {
@@ -199,6 +226,14 @@ def _outputs(settings: Settings, agent: str) -> dict[str, tuple[str, str]]:
     outputs = dict(AGENT_TOPICS[agent].outputs)
     if not settings.bars.activity:
         outputs.pop(ACTIVITY, None)
+    if agent == "routing":
+        # Each stage behind it is asked for by its own settings.
+        if not settings.pairs.pairs:
+            del outputs["legs"]
+        if not settings.portfolio.enabled:
+            del outputs["portfolio"]
+    if agent in RAISING and agent not in settings.raising.agents:
+        del outputs[ALERTS]
     return outputs
 
 
@@ -241,7 +276,7 @@ def topic_table(settings: Settings) -> tuple[TopicSpec, ...]:
             ),
         )
 
-    carried = {"alerts.events": "what agents have seen, and control records of alerts"}
+    carried = dict([ALERT_EVENTS])
     carried |= {
         name: text for each in AGENT_TOPICS.values() for name, text in each.outputs.values()
     }

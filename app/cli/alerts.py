@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ by_option = click.option("--by", metavar="NAME", help="Who says so; told with th
 
 @click.group()
 def alerts() -> None:
-    """Try a channel; silence and acknowledge alerts.
+    """Try a channel; silence and acknowledge alerts; deliver notifications.
 
     \b
     Which alerts go to which channels is CANDLEWICK_ALERTS__ROUTES. Example:
@@ -179,6 +180,36 @@ def acknowledge(
     """
     settings = reachable(read_settings(deployment=deployment, topic_prefix=topic_prefix))
     _send(settings, {"type": "acknowledge", "alert_type": alert_type, "key": key, "by": by})
+
+
+@alerts.command()
+@deployment_options
+def deliver(deployment: str | None, topic_prefix: str | None) -> None:
+    """Deliver notifications in the foreground, until it is stopped by SIGTERM or Ctrl-C.
+
+    For deployments whose workers do not: CANDLEWICK_NOTIFY__IN_WORKER=false. What is on its way
+    when it is stopped is sent again by the next start, with the same idempotency key.
+
+    \b
+    Example:
+      candlewick alerts deliver
+    """
+    settings = reachable(read_settings(deployment=deployment, topic_prefix=topic_prefix))
+    try:
+        run_async(lambda: _deliver(settings))
+    except KeyboardInterrupt:
+        say("delivery is stopped")
+
+
+async def _deliver(settings: Settings) -> None:
+    from app.admin import ensure_topics
+    from app.notify.service import notifiers
+    from app.notify.settings import notify_groups
+
+    await ensure_topics(settings.model_copy(update={"agents": ("alerts",)}))
+    async with notifiers(settings, notify_groups(settings)) as found:
+        say(f"delivering to {', '.join(each.channel for each in found)}")
+        await asyncio.Event().wait()
 
 
 def _send(settings: Settings, record: Mapping[str, object]) -> None:

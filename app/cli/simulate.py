@@ -38,6 +38,27 @@ from app.cli.common import (
     help="So many quotes for each trade; they go to the topic quotes.",
 )
 @click.option(
+    "--accounts",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    show_default=True,
+    help="So many accounts trade on this market; their records go to the topic transactions.",
+)
+@click.option(
+    "--transaction-share",
+    type=SHARE,
+    default="5%",
+    show_default=True,
+    help="Share of the trades that are some account's.",
+)
+@click.option(
+    "--account-updates",
+    type=DURATION,
+    default="10s",
+    show_default=True,
+    help="Between deposits, dividends and the like of all accounts, in the mean.",
+)
+@click.option(
     "--burst-factor",
     type=click.FloatRange(1),
     default=1.0,
@@ -63,6 +84,9 @@ def simulate(
     symbols: int,
     rate: float,
     quotes_per_trade: float,
+    accounts: int,
+    transaction_share: float,
+    account_updates: int,
     burst_factor: float,
     burst_every: int,
     burst_length: int,
@@ -80,11 +104,13 @@ def simulate(
     \b
     Example:
       candlewick simulate --symbols 50 --rate 2000 --quotes-per-trade 4
+      candlewick simulate --accounts 20 --seed 7
     """
     from app.admin import ensure_topics
     from app.feeds.market import SECOND, MarketOptions, parse_session
     from app.feeds.simulator import Faults, Pace, SimulationSummary
     from app.feeds.simulator import simulate as send
+    from app.feeds.transactions import TransactionOptions
 
     if unpaced and duration is None:
         raise click.UsageError("--unpaced needs --duration: it would fill the disk")
@@ -101,10 +127,16 @@ def simulate(
             session=None if session is None else parse_session(session, time_zone),
             seed=seed,
         )
+        trading = None
+        if accounts:
+            every = account_updates / SECOND
+            trading = TransactionOptions(accounts, transaction_share, every, seed=seed)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if quotes_per_trade and "quotes" not in chosen.agents:
         raise click.UsageError("--quotes-per-trade needs the agent quotes in CANDLEWICK_AGENTS")
+    if accounts and "transactions" not in chosen.agents:
+        raise click.UsageError("--accounts needs the agent transactions in CANDLEWICK_AGENTS")
     expected = 0 if seconds is None else int(rate * seconds)
 
     async def work() -> SimulationSummary:
@@ -116,6 +148,7 @@ def simulate(
             options,
             faults=Faults(**faults),
             pace=Pace(unpaced, seconds, start),
+            accounts=trading,
             progress=lambda sent: show_progress("sent", min(sent, expected), expected),
         )
 

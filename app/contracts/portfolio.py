@@ -147,7 +147,8 @@ class Progress(Contract):
     """All records of an input partition with an event time below `watermark` have come.
 
     Of bars the event time is their `end`. An `idle` input partition has nothing more for now and
-    is not waited for until its next mark (the end of a replay).
+    is not waited for until its next mark (the end of a replay). How long a `historical` one, which
+    is replayed, is silent means nothing.
     """
 
     type: Literal["progress"]
@@ -155,6 +156,7 @@ class Progress(Contract):
     partition: InputPartition
     watermark: Nanoseconds
     idle: bool = Field(default=False, strict=True)
+    historical: bool = Field(default=False, strict=True)
 
 
 class Position(Contract):
@@ -315,6 +317,7 @@ class ProgressRecord(
     partition: _InputPartition
     watermark: wire.Nanoseconds
     idle: bool = False
+    historical: bool = False
 
 
 class PositionRecord(msgspec.Struct):

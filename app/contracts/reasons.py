@@ -63,14 +63,15 @@ REASONS: Final[dict[str, Reason]] = {
         "price times size is above 1e14 either way", "resend it with the right price and size"
     ),
     "wrong_partition": Reason(
-        "the symbol (or pair, or key of an alert) belongs to another partition by murmur2 of its "
-        "name",
-        "resend it as it is: it goes to the symbol's partition; make the producer use Kafka's "
-        "default partitioner with the symbol as the key",
+        "the symbol (or pair, account, or key of an alert) belongs to another partition by murmur2 "
+        "of its name",
+        "resend it as it is: it goes to the partition of its name; make the producer use Kafka's "
+        "default partitioner with that name as the key",
         as_it_is=True,
     ),
     "too_many_symbols": Reason(
-        "the partition has bars.max_symbols symbols already, and this is another one",
+        "the partition has bars.max_symbols (or portfolio.max_symbols) symbols already, and this "
+        "is another one",
         "a larger bars.max_symbols or more partitions need another deployment, which reads the "
         "record again by itself",
     ),
@@ -101,6 +102,41 @@ REASONS: Final[dict[str, Reason]] = {
     "unknown_interval": Reason(
         "no bars of that interval are computed here (bars.intervals)",
         "nothing to mend; find who else writes to this topic",
+    ),
+    "other_currency": Reason(
+        "the record's currency is another than portfolio.currency; nothing is converted",
+        "resend it in the deployment's currency; another currency needs another deployment",
+    ),
+    "unknown_input": Reason(
+        "the record, or mark of progress, says that it came from an input partition that there is "
+        "not",
+        "nothing to mend; find who else writes to this topic",
+    ),
+    "beyond_horizon": Reason(
+        "the record is more than portfolio.late_horizon behind what its input had told",
+        "resend it to the input topic with a present event time; it counts from then on",
+    ),
+    "too_many_held": Reason(
+        "portfolio.max_held records of the partition wait already, and no input is waited for "
+        "whose silence could be the cause",
+        "resend it as it is, later; a larger portfolio.max_held needs another deployment",
+        as_it_is=True,
+    ),
+    "too_many_accounts": Reason(
+        "the partition has portfolio.max_accounts accounts already, and this is another one",
+        "a larger portfolio.max_accounts or more partitions need another deployment",
+    ),
+    "too_many_positions": Reason(
+        "the account has portfolio.max_positions open positions already, and this is another one",
+        "close one, then resend it under a new id",
+    ),
+    "quantity_too_large": Reason(
+        "the position would exceed 1e18", "resend it with the right quantity and a new id"
+    ),
+    "unknown_transaction": Reason(
+        "the cancel names no transaction that was taken before it and still counts: of its account "
+        "none has this id, it is cancelled already, or older than portfolio.identifier_horizon",
+        "compare it with the transaction as it was sent, resend it edited with a new update_id",
     ),
     "too_many_silences": Reason(
         "there are alerts.max_silences silences already, and this is another one",

@@ -6,6 +6,15 @@ from typing import Any, Final
 
 from app.contracts.features import Features
 from app.contracts.pairs import Leg, LegProgress, PairStatistics
+from app.contracts.portfolio import (
+    ClosingPrice,
+    Limit,
+    PortfolioUpdate,
+    PortfolioValue,
+    Position,
+    Progress,
+    Transaction,
+)
 from app.contracts.quality import QualityEvent, QualitySummary
 from app.contracts.records import (
     ActivityBar,
@@ -37,6 +46,13 @@ RECORDS: Final[dict[str, type[Contract]]] = {
     "leg": Leg,
     "leg_progress": LegProgress,
     "pair": PairStatistics,
+    "transaction": Transaction,
+    "portfolio_update": PortfolioUpdate,
+    "closing_price": ClosingPrice,
+    "progress": Progress,
+    "position": Position,
+    "portfolio_value": PortfolioValue,
+    "limit": Limit,
     "quality_event": QualityEvent,
     "quality_summary": QualitySummary,
     "quote_bar": QuoteBar,

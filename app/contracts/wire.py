@@ -28,6 +28,8 @@ Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME)]
 Price = Annotated[float, msgspec.Meta(ge=-MAX_PRICE, le=MAX_PRICE)]
 Size = Annotated[float, msgspec.Meta(ge=0, le=MAX_SIZE)]
 Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+#: Bounded: a state may be kept as numbers of 64 bits.
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME)]
 
 
 class TradeRecord(
@@ -149,8 +151,8 @@ class BarInput(BarRecord, forbid_unknown_fields=True, gc=False):
     # A sum of sizes.
     volume: Annotated[float, msgspec.Meta(ge=0, le=1e18)]
     vwap: Price | None
-    trades: Annotated[int, msgspec.Meta(ge=0)]
-    revision: Annotated[int, msgspec.Meta(ge=0)]
+    trades: Count
+    revision: Count
     is_final: bool
     filled: bool
     sources: tuple[str, ...]
@@ -232,8 +234,8 @@ class QuoteBarInput(QuoteBarRecord, forbid_unknown_fields=True, gc=False):
     bid_size: Size
     ask_size: Size
     spread: Price
-    quotes: Annotated[int, msgspec.Meta(ge=0)]
-    revision: Annotated[int, msgspec.Meta(ge=0)]
+    quotes: Count
+    revision: Count
     is_final: bool
     sources: tuple[str, ...]
 

@@ -29,6 +29,7 @@ class _Named(msgspec.Struct):
     """What must be readable of a record to know its partition: of these, the first that it has."""
 
     pair: str | None = None
+    account: str | None = None
     symbol: str | None = None
     key: str | None = None
 
@@ -65,13 +66,13 @@ class Resent:
 
 
 def name_of(value: bytes | None) -> str | None:
-    """Return what a record is partitioned by: its pair, its symbol or its key.
+    """Return what a record is partitioned by: its pair, its account, its symbol or its key.
 
     Also of one that breaks the contract; None where it cannot be read.
     """
     try:
         found = _decoder.decode(value) if value else _Named()
-        return found.pair or found.symbol or found.key
+        return found.pair or found.account or found.symbol or found.key
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -1,7 +1,8 @@
-"""The simulated market (market.py) into the topics, in step with the wall clock or unpaced.
+"""The simulated market (market.py), and its accounts (transactions.py), into the topics.
 
-Event times are the wall clock's unless a start is given; then it is history: each partition is
-marked `historical` first, and flushed at the end of a bounded run.
+In step with the wall clock or unpaced. Event times are the wall clock's unless a start is given;
+then it is history: each partition is marked `historical` first, and flushed at the end of a bounded
+run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from app.feeds.mangle import Delayer, Delays
 from app.feeds.market import BLOCK, SECOND, Market, MarketOptions, repeated
 from app.feeds.producer import TickSender
 from app.feeds.sending import ColumnsSender
+from app.feeds.transactions import TransactionOptions, Transactions
+from app.feeds.transactions_sending import TransactionStream
 from app.settings import Settings
 from app.topics import source_topic
 
@@ -30,6 +33,8 @@ from app.topics import source_topic
 AGENT: Final[dict[Kind, str]] = {"trades": "bars", "quotes": "quotes"}
 #: In the order of a market's blocks.
 KINDS: Final[tuple[Kind, Kind]] = ("trades", "quotes")
+#: The agent of what accounts do, and the name of these records in a summary.
+ACCOUNTS: Final = "transactions"
 #: Seconds behind the wall clock after which missed time is skipped, not caught up with.
 MAX_BEHIND: Final = 5.0
 
@@ -68,7 +73,10 @@ class Pace:
 
 @dataclass(slots=True)
 class SimulationSummary:
-    """What was sent: records of each kind, bad ones, skipped event time, seconds."""
+    """What was sent: records of each kind, bad ones, skipped event time, seconds.
+
+    Portfolio updates are counted as `transactions`.
+    """
 
     records: dict[str, int] = field(default_factory=dict)
     corrupt: int = 0
@@ -121,10 +129,11 @@ class _Stream:
             part = repeated(part, self._duplicates, self._random)
         await self.columns.send(part)
 
-    async def everywhere(self, value: bytes) -> None:
-        """A control record to every partition."""
-        for partition in range(self.sender.partitions):
-            await self.sender.send(partition, [(None, value)])
+
+async def _everywhere(sender: TickSender, value: bytes) -> None:
+    """A control record to every partition."""
+    for partition in range(sender.partitions):
+        await sender.send(partition, [(None, value)])
 
 
 async def simulate(
@@ -133,6 +142,7 @@ async def simulate(
     *,
     faults: Faults | None = None,
     pace: Pace | None = None,
+    accounts: TransactionOptions | None = None,
     clock: Callable[[], int] = time.time_ns,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     progress: Callable[[int], None] = lambda sent: None,
@@ -140,18 +150,22 @@ async def simulate(
     """Send a simulated market until its seconds are over, or until cancelled.
 
     Args:
-        settings: broker and topics; quotes need the agent `quotes` among `agents`.
+        settings: broker and topics; quotes need the agent `quotes` among `agents`, accounts the
+            agent `transactions`.
         options, faults, pace: see there.
+        accounts: what they do; None: there are none.
         clock: wall clock, ns since the epoch.
         sleep: waits so many seconds of that clock.
         progress: told the number of records so far.
 
     Raises:
-        ValueError: quotes are asked for, but the deployment has no agent for them.
+        ValueError: quotes or accounts are asked for, but the deployment has no agent for them.
         KafkaError: the broker is away or has refused a batch.
     """
     options, faults, pace = options or MarketOptions(), faults or Faults(), pace or Pace()
     kinds = _kinds(settings, options)
+    if accounts is not None and ACCOUNTS not in settings.agents:
+        raise ValueError("accounts need the agent transactions: it is not in CANDLEWICK_AGENTS")
     begun = clock()
     vocabulary = Vocabulary()
     market = Market(options, begun if pace.start is None else pace.start, vocabulary)
@@ -164,29 +178,50 @@ async def simulate(
             topic = source_topic(settings, AGENT[kind])
             sender = await stack.enter_async_context(TickSender(settings, topic=topic))
             streams[kind] = _Stream(sender, vocabulary, kind, settings, faults, options.seed)
+        senders = [stream.sender for stream in streams.values()]
+        trading: TransactionStream | None = None
+        if accounts is not None:
+            topic = source_topic(settings, ACCOUNTS)
+            sender = await stack.enter_async_context(TickSender(settings, topic=topic))
+            senders.append(sender)
+            trading = _accounts(sender, Transactions(accounts, first, vocabulary), settings, faults)
         if pace.start is not None:
-            for stream in streams.values():
-                await stream.everywhere(encoder.encode(HistoricalRecord()))
+            for sender in senders:
+                await _everywhere(sender, encoder.encode(HistoricalRecord()))
         while last is None or market.time < last:
             if not pace.unpaced:
                 market.time += await _in_step(market.time - first, begun, clock, sleep, summary)
-            blocks: tuple[TickColumns, TickColumns] = market.block()
+            trades, quotes = market.block()
+            blocks: tuple[TickColumns, TickColumns] = (trades, quotes)
             for kind, part in zip(KINDS, blocks, strict=True):
                 if kind in streams and len(part):
                     await streams[kind].send(part, market.time)
-            for stream in streams.values():
-                if not pace.unpaced:
-                    await stream.sender.push()
-            _count(summary, streams)
+            if trading is not None:
+                await trading.send(trades, market.time)
+            if not pace.unpaced:
+                for sender in senders:
+                    await sender.push()
+            _count(summary, streams, trading)
             progress(summary.sent)
         for stream in streams.values():
             await stream.finish()
+        if trading is not None:
+            await trading.finish()
+        for sender in senders:
             if pace.start is not None:
-                await stream.everywhere(encoder.encode(FlushRecord()))
-            await stream.sender.flush()
-        _count(summary, streams)
+                await _everywhere(sender, encoder.encode(FlushRecord()))
+            await sender.flush()
+        _count(summary, streams, trading)
         summary.seconds = (clock() - begun) / SECOND
     return summary
+
+
+def _accounts(
+    sender: TickSender, transactions: Transactions, settings: Settings, faults: Faults
+) -> TransactionStream:
+    seed = transactions.options.seed
+    delays = Delays(faults.disorder, faults.late, settings.bars.correction_horizon, seed)
+    return TransactionStream(sender, transactions, delays, faults.duplicates, faults.corrupt)
 
 
 def _kinds(settings: Settings, options: MarketOptions) -> tuple[Kind, ...]:
@@ -220,6 +255,11 @@ async def _in_step(
     return left_out
 
 
-def _count(summary: SimulationSummary, streams: dict[Kind, _Stream]) -> None:
+def _count(
+    summary: SimulationSummary, streams: dict[Kind, _Stream], trading: TransactionStream | None
+) -> None:
     summary.records = {kind: stream.columns.records for kind, stream in streams.items()}
     summary.corrupt = sum(stream.columns.corrupt for stream in streams.values())
+    if trading is not None:
+        summary.records[ACCOUNTS] = trading.records
+        summary.corrupt += trading.corrupt

@@ -7,7 +7,10 @@ what a channel refuses for good goes to `DEPLOYMENT.notifications.dead`, with th
 
 Read in this order: `settings.py` (the groups), `channel.py` (what a channel is), `webhooks.py`,
 `email.py`, `log.py` (the channels), `deliverer.py` (attempts, waits, breaker), `consumer.py` (the
-loop of one channel), `service.py` (all channels of a process).
+loop of one channel), `service.py` (all channels of a process, and `Delivery`, a worker's).
+
+A worker with the agent `alerts` delivers, from its first assignment until behind its last
+checkpoint; with `notify.in_worker` false, `candlewick alerts deliver` does.
 
 A channel that is down holds back nothing but itself: its group stays where it is, the breaker
 lets it rest, and memory holds one fetch at most.

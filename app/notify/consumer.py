@@ -21,8 +21,10 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from app.connection import client_options
 from app.notify.deliverer import Deliverer, Outcome
+from app.notify.groups import notify_group
 from app.settings import Settings
 from app.streaming.restore import retry_delay
+from app.streaming.tuning import close_fetchers_whole
 from app.topics import output_topic
 from tables.alerts.records import notification_decoder
 
@@ -33,6 +35,8 @@ ROUND_RECORDS = 64
 #: Seconds after which a round ends before all of it is delivered, so that the group hears of us.
 ROUND_SECONDS = 60.0
 WAIT_MILLISECONDS = 200
+#: Seconds to leave the group and close the connections; longer only while no broker answers.
+CLOSE_SECONDS = 5.0
 FETCH_BYTES = 256 * 1024
 _SECOND = 1e9
 
@@ -77,11 +81,6 @@ def notifications_topic(settings: Settings) -> str:
     return output_topic(settings, "notifications")
 
 
-def notify_group(settings: Settings, channel: str) -> str:
-    """Name of a channel's consumer group."""
-    return output_topic(settings, f"notify.{channel}")
-
-
 class Notifier:
     """Delivers a deployment's notifications to one channel.
 
@@ -118,7 +117,10 @@ class Notifier:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Deliver until `stop`; a broker that is away is waited for."""
+        """Deliver until `stop`; a broker that is away is waited for.
+
+        Whatever else goes wrong is said and tried again: a channel never ends by itself.
+        """
         attempt = 0
         while not self._stopping.is_set():
             try:
@@ -126,10 +128,11 @@ class Notifier:
                     while not self._stopping.is_set():
                         await self._round(consumer)
                         attempt = 0
-            except KafkaError as error:
+            except Exception as error:  # noqa: BLE001 - of whatever kind
                 delay = retry_delay(attempt)
                 attempt += 1
-                logger.warning("notify %s: %r; again in %.1f s", self.channel, error, delay)
+                say = logger.warning if isinstance(error, KafkaError) else logger.exception
+                say("notify %s: %r; again in %.1f s", self.channel, error, delay)
                 await self._pause(delay)
 
     async def _pause(self, seconds: float) -> None:
@@ -262,8 +265,19 @@ class Notifier:
             fetch_max_wait_ms=WAIT_MILLISECONDS,
             check_crcs=broker.check_crcs,
         )
+        close_fetchers_whole()
         try:
             await consumer.start()
             yield consumer
         finally:
+            await _close(consumer)
+
+
+async def _close(consumer: AIOKafkaConsumer) -> None:
+    """Close a consumer; without a broker, not waiting for it to leave its group."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
             await consumer.stop()
+    except (TimeoutError, KafkaError) as error:
+        logger.debug("closing a consumer: %r", error)
+        await consumer._client.close()

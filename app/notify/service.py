@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from app.connection import client_options
+from app.notify.channel import Channel
 from app.notify.channels import make_channels
-from app.notify.consumer import DeadNotification, Notifier, notifications_topic
+from app.notify.consumer import CLOSE_SECONDS, DeadNotification, Notifier, notifications_topic
 from app.notify.deliverer import Deliverer
-from app.notify.settings import NotifyGroups
+from app.notify.settings import NotifyGroups, notify_groups
 from app.settings import Settings
+from app.streaming.transaction import abandon
 
-#: Seconds for the deliveries on their way when the service ends.
-STOP_SECONDS = 10.0
+logger = logging.getLogger(__name__)
+
+#: Seconds for the deliveries on their way when the service ends, and for those that are cut short.
+STOP_SECONDS = 5.0
+CANCEL_SECONDS = 2 * CLOSE_SECONDS
 
 
 def dead_notifications_topic(settings: Settings) -> str:
@@ -64,17 +71,29 @@ class DeadNotifications:
         """Close the producer."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await producer.stop()
+            except (TimeoutError, KafkaError) as error:
+                # Each letter was waited for: nothing is left to send.
+                logger.debug("closing a producer: %r", error)
+                await abandon(producer)
 
 
 @asynccontextmanager
-async def notifiers(settings: Settings, groups: NotifyGroups) -> AsyncIterator[list[Notifier]]:
+async def notifiers(
+    settings: Settings, groups: NotifyGroups, channels: Sequence[Channel] | None = None
+) -> AsyncIterator[list[Notifier]]:
     """Deliver to every channel that a route names, until this is left.
+
+    Args:
+        channels: those of `make_channels`, where they are made already; they are closed at the end.
 
     Raises:
         SettingsError: see `make_channels`.
     """
-    channels = make_channels(groups, settings.deployment)
+    if channels is None:
+        channels = make_channels(groups, settings.deployment)
     dead = DeadNotifications(settings)
     found = [
         Notifier(settings, Deliverer(channel, groups.notify), dead, groups.notify.give_up_after)
@@ -86,11 +105,55 @@ async def notifiers(settings: Settings, groups: NotifyGroups) -> AsyncIterator[l
     finally:
         for each in found:
             each.stop()
+        late: set[asyncio.Task[None]] = set()
         if tasks:
-            await asyncio.wait(tasks, timeout=STOP_SECONDS)
-        for task in tasks:
+            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        for task in late:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if late:
+            # What was on its way is sent again by whoever goes on, with the same key.
+            _, late = await asyncio.wait(late, timeout=CANCEL_SECONDS)
+        for task in late:
+            logger.warning("%s has not ended in %.0f s", task.get_name(), CANCEL_SECONDS)
         for channel in channels:
             await channel.close()
         await dead.close()
+
+
+class Delivery:
+    """The delivery of a worker: begins when it has partitions, ends behind its last checkpoint.
+
+    Raises:
+        SettingsError: see `make_channels`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._groups = settings, notify_groups(settings)
+        self._channels = make_channels(self._groups, settings.deployment)
+        self.running: list[Notifier] = []
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def assigned(self, sources: Iterable[object]) -> None:
+        """Begin, where it has not begun: which partitions are delivered, Kafka says."""
+        if self._task is None and not self._stopping.is_set():
+            self._task = asyncio.create_task(self._run(), name="delivery")
+
+    async def stop(self) -> None:
+        """Let what is on its way come to an end, for a while, and leave the groups."""
+        self._stopping.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        names = ", ".join(channel.name for channel in self._channels)
+        logger.info("delivering notifications to %s", names or "no channel")
+        try:
+            async with notifiers(self._settings, self._groups, self._channels) as found:
+                self.running = found
+                await self._stopping.wait()
+        except Exception:
+            # It ends last: nobody is there to hear of it.
+            logger.exception("the delivery has not ended as it should")
+        delivered = sum(each.status.delivered for each in self.running)
+        logger.info("delivery ended: %d delivered", delivered)

@@ -1,6 +1,7 @@
 """The groups of settings of alerts and of the channels that deliver them.
 
-`alerts` changes results: what is told, when, and to which channels. The others do not: how a
+`alerts` and `raising` change results: what is told, when, and to which channels, and which findings
+of the agents become events for it. The others do not: how a
 channel is reached, and how patiently. A channel that has an address is delivered to; `log` always
 is. Addresses come from here alone, and those that let their bearer post are secrets.
 """
@@ -14,8 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from app.setting_types import Duration, Group, as_parts, written
+from tables.alerts.raising import parse_raised
 from tables.alerts.records import RANK
 from tables.alerts.rules import AlertRules, Route
+from tables.alerts.watching import parse_watches
 
 #: Every channel there is.
 CHANNELS = ("slack", "email", "webhook", "pagerduty", "opsgenie", "log")
@@ -88,6 +91,53 @@ class AlertSettings(Group):
         )
 
 
+def _raised(value: tuple[str, ...]) -> tuple[str, ...]:
+    parse_raised(value)
+    return value
+
+
+def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(value)))
+
+
+#: The agents whose findings can become alert events.
+RaisingAgent = Literal["anomalies", "quote_anomalies", "quality", "quote_quality", "portfolio"]
+
+
+class RaisingSettings(Group):
+    """Which findings of the agents become alert events. All of it changes results."""
+
+    agents: Annotated[
+        tuple[RaisingAgent, ...], BeforeValidator(as_parts), AfterValidator(_distinct)
+    ] = written(
+        "anomalies,portfolio,quality,quote_anomalies,quote_quality",
+        description="whose findings go to the topic alerts.events; empty: nobody's",
+    )
+    anomaly_critical: float = Field(
+        default=2.0, ge=0, le=10, description="powers of ten rarer than the threshold: critical"
+    )
+    quality: Annotated[tuple[str, ...], BeforeValidator(as_parts), AfterValidator(_raised)] = (
+        written(
+            "gap:critical,stale,outlier:critical,disagreement,sequence_gap,incomplete",
+            description="KIND, or KIND:SEVERITY for those at least so severe",
+        )
+    )
+
+
+def _watch(value: tuple[str, ...]) -> tuple[str, ...]:
+    parse_watches(value)
+    return value
+
+
+class PriceAlertSettings(Group):
+    """Prices that a user wants to hear of. They may change from start to start of a deployment."""
+
+    watch: Annotated[tuple[str, ...], BeforeValidator(as_parts), AfterValidator(_watch)] = Field(
+        default=(),
+        description="closes of bars: SPY>200@1m,IBM<180.5@1s:critical (warning unless told)",
+    )
+
+
 def _as_route(text: str) -> Route:
     alert_type, severity, channel = text.split(":")
     chosen: Any = severity
@@ -97,6 +147,10 @@ def _as_route(text: str) -> Route:
 class NotifySettings(Group):
     """How patiently notifications are delivered, to each channel for itself."""
 
+    in_worker: bool = Field(
+        default=True,
+        description="workers with the agent alerts deliver; false: `candlewick alerts deliver`",
+    )
     dry_run: bool = Field(default=False, description="log what would be sent, and send nothing")
     send_resolved: bool = Field(default=True, description="also say when an alert is over")
     connect_timeout: Duration = written("5s")

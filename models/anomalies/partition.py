@@ -17,7 +17,13 @@ import msgspec
 from app.contracts.wire import AnomalyRecord, BarRecord, QuoteBarRecord, encoder
 from models.anomalies.bars import FEATURES, observation_of
 from models.anomalies.market import MarketScorer
-from tables.derived import BadRecordError, DerivedConfiguration, KeyedPartition
+from tables.alerts.raising import of_anomaly, raise_alerts
+from tables.derived import (
+    BadRecordError,
+    DerivedConfiguration,
+    KeyedPartition,
+    check_bar_time,
+)
 from tables.parsing import DECODE_ERRORS
 from tables.symbols import SymbolFaults
 from tables.windows import Reader
@@ -33,12 +39,14 @@ class AnomaliesPartition(KeyedPartition[MarketScorer]):
         decoder: of the source's bars.
         source: what the records call it: `bars` or `quotes.bars`.
         scorers: the parameters of the scorer of each interval (`1s`) that is scored.
-        intervals: all intervals that bars come in.
+        intervals: length (ns) of each interval that bars come in.
+        max_ahead: how far (ns) a bar may begin after its append time; no bar of ours does.
         publish_all: a record for each bar that is scored, not only for odd ones.
+        critical: of `tables.alerts.raising.of_anomaly`; None: no alerts are raised.
     """
 
     OUTCOMES = ("applied", "older", "ignored", "dead")
-    SETTINGS = "anomalies, bars, partitions or bounds"
+    SETTINGS = "anomalies, raising, bars, partitions or bounds"
 
     def __init__(
         self,
@@ -49,15 +57,18 @@ class AnomaliesPartition(KeyedPartition[MarketScorer]):
         decoder: msgspec.json.Decoder[Any],
         source: str,
         scorers: Mapping[str, Mapping[str, Any]],
-        intervals: frozenset[str],
+        intervals: Mapping[str, int],
+        max_ahead: int,
         publish_all: bool = False,
+        critical: float | None = None,
     ) -> None:
         super().__init__(configuration, partition, read)
         self._decoder = decoder
         self._source = source
         self._scorers = scorers
-        self._intervals = intervals
+        self._intervals, self._max_ahead = intervals, max_ahead
         self._publish_all = publish_all
+        self._critical = critical
         self._faults = SymbolFaults(partition, configuration.partitions)
 
     def decode(self, key: bytes, row: bytes | None) -> MarketScorer:
@@ -84,8 +95,10 @@ class AnomaliesPartition(KeyedPartition[MarketScorer]):
         fault = self._faults.of(bar.symbol)
         if fault is not None:
             raise BadRecordError(fault)
-        if bar.interval not in self._intervals:
+        length = self._intervals.get(bar.interval)
+        if length is None:
             raise BadRecordError("unknown_interval")
+        check_bar_time(bar.start, length, append_time + self._max_ahead)
         observation = observation_of(bar) if bar.interval in self._scorers else None
         if observation is None:
             return "ignored"
@@ -95,11 +108,15 @@ class AnomaliesPartition(KeyedPartition[MarketScorer]):
         scorer.update(observation)
         if self.maximum is None or bar.start > self.maximum:
             self.maximum = bar.start
-        self._publish(symbol, bar, scorer)
+        self._publish(symbol, bar, scorer, append_time)
         return "older" if scorer.late_revisions > late else "applied"
 
     def _publish(
-        self, symbol: bytes, bar: BarRecord | QuoteBarRecord, scorer: MarketScorer
+        self,
+        symbol: bytes,
+        bar: BarRecord | QuoteBarRecord,
+        scorer: MarketScorer,
+        append_time: int,
     ) -> None:
         found = scorer.value
         if found is None or not (self._publish_all or found.is_anomaly or "price" in found.rules):
@@ -119,3 +136,6 @@ class AnomaliesPartition(KeyedPartition[MarketScorer]):
             learned=found.learned,
         )
         self.put("anomalies", symbol, encoder.encode(record))
+        if self._critical is not None:
+            events = of_anomaly(record, scorer.interval, append_time, self._critical)
+            raise_alerts(self, self.configuration.partitions, events)

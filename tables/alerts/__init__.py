@@ -6,6 +6,8 @@ What is kept: one row for each (alert type, key) that fires or cools down, one f
 waiting group, one for clock and totals. What goes out (`DEPLOYMENT.notifications`):
 `Notification`s, each with an idempotency key; `app/notify` delivers them.
 
+What agents find becomes events in `raising.py`; prices that a user waits for, in `watching.py`.
+
 Invariants, checked by `tests/unit/test_alerts_*.py`:
 
 - *Pure*: notifications and rows depend on the records and their append times, in log order.

@@ -210,6 +210,14 @@ class AlertBook:
     # --- time ------------------------------------------------------------------------------
 
     @property
+    def next_due(self) -> int | None:
+        """When, by the clock, something waits to be told, resolved or forgotten; None: nothing."""
+        self._drop_stale()
+        waiting = [self._due[0][0]] if self._due else []
+        of_groups = self._grouper.next
+        return min(waiting if of_groups is None else [*waiting, of_groups], default=None)
+
+    @property
     def _now(self) -> int:
         return self.clock or 0
 

@@ -67,6 +67,13 @@ class AlertsPartition(DerivedPartition):
         """How many alerts there are."""
         return len(self.book.alerts)
 
+    def clock_due(self, idle: int) -> int | None:
+        """The data's clock, once it has come to what waits for it: a repeat, a group, an end."""
+        due, clock = self.book.next_due, self.book.clock
+        if due is None or clock is None or clock + idle < due:
+            return None
+        return clock + idle
+
     def changed_rows(self) -> Iterable[tuple[bytes, bytes | None]]:
         """Rows of the book that have changed since the last call."""
         for name, row in self.book.take_rows():

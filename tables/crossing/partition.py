@@ -28,7 +28,12 @@ from app.contracts.wire import BarInput, bar_input_decoder, encoder
 from tables.crossing.book import PROGRESS_KEY, PairsBook
 from tables.crossing.pairs import PairsConfiguration
 from tables.crossing.records import InputRecord, LegRecord, input_decoder
-from tables.derived import BadRecordError, DerivedConfiguration, DerivedPartition
+from tables.derived import (
+    BadRecordError,
+    DerivedConfiguration,
+    DerivedPartition,
+    check_bar_time,
+)
 from tables.parsing import DECODE_ERRORS
 from tables.partitioning import partition_of
 from tables.symbols import symbol_fault
@@ -110,7 +115,7 @@ class RoutingPartition(DerivedPartition):
         length = self._lengths.get(bar.interval)
         if length is None:
             raise BadRecordError("unknown_interval")
-        _check_time(bar.start, length, append_time + self._max_ahead)
+        check_bar_time(bar.start, length, append_time + self._max_ahead)
         if self.maximum is None or bar.start > self.maximum:
             self.maximum = bar.start
         outcome = "ignored"
@@ -215,7 +220,7 @@ class PairsPartition(DerivedPartition):
                 raise BadRecordError("not_of_pair")
             # A mark is the end of a bar.
             length = self._lengths[record.interval]
-            _check_time(record.watermark - length, length, latest)
+            check_bar_time(record.watermark - length, length, latest)
             return
         pair = self._pairs.get(record.pair)
         if pair is None:
@@ -228,7 +233,7 @@ class PairsPartition(DerivedPartition):
             or record.partition != self._sources[record.symbol]
         ):
             raise BadRecordError("not_of_pair")
-        _check_time(record.start, pair.interval, latest)
+        check_bar_time(record.start, pair.interval, latest)
 
     def changed_rows(self) -> Iterable[tuple[bytes, bytes | None]]:
         """Rows of the pairs, and of the marks, that have changed since the last call."""
@@ -250,14 +255,6 @@ class PairsPartition(DerivedPartition):
     def rows(self) -> int:
         """How many pairs this partition has."""
         return sum(target == self.partition for target in self._targets.values())
-
-
-def _check_time(start: int, length: int, latest: int) -> None:
-    """Refuse a start (ns) that no bar of `length` has, or that is later than `latest`."""
-    if start < 0 or start % length:
-        raise BadRecordError("malformed")
-    if start > latest:
-        raise BadRecordError("event_time_too_late")
 
 
 def row_bytes(pairs: PairsConfiguration) -> int:

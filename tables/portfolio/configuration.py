@@ -40,11 +40,16 @@ class PortfolioConfiguration:
         currency: of all money; a record in another is dead.
         limits: thresholds by limit name; what is not named has no limit.
         timezone, session_end: a session ends so long after local midnight.
+        own_inputs: those of `inputs` that are partitioned by account, too, so that a partition of
+            the stage hears of theirs with its own number alone.
+        patience: an input partition that is silent while something waits for it is given up after
+            so long, by append times, until its next mark; None: never.
         late_horizon: a record so far behind its input's mark is still taken, as a correction.
         identifier_horizon: ids are remembered for so long; at least `late_horizon`.
         max_ahead: a record further ahead of its append time is dead.
         earliest_event_time: an earlier record is dead.
-        max_held: records that wait for the watermark; what exceeds it is dead.
+        max_held: records that wait for the watermark. Beyond it the slowest input partition is
+            given up until its next mark; where that does not help, the record is dead.
         max_identifiers: ids remembered; beyond it the oldest is forgotten early.
         max_accounts, max_symbols: of the partition; a record of another one is dead.
         max_positions: of an account. A new symbol takes the place of the position that has been
@@ -61,6 +66,8 @@ class PortfolioConfiguration:
     limits: Mapping[str, float] = field(default_factory=dict)
     timezone: str = "UTC"
     session_end: int = 0
+    own_inputs: frozenset[str] = frozenset()
+    patience: int | None = None
     late_horizon: int = NANOSECONDS["d"]
     identifier_horizon: int = 2 * NANOSECONDS["d"]
     max_ahead: int = 10 * NANOSECONDS["s"]

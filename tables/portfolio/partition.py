@@ -58,7 +58,9 @@ class PortfolioPartition:
         self.counts = dict.fromkeys(OUTCOMES, 0)
         #: Dead, late and refused records by reason.
         self.reasons: dict[str, int] = {}
-        self.marks = Marks(configuration.inputs)
+        self.marks = Marks(
+            configuration.inputs, configuration.own_inputs, partition, configuration.patience
+        )
         self.held = Held()
         self.remembered = Remembered(
             configuration.identifier_horizon, configuration.max_identifiers
@@ -66,6 +68,9 @@ class PortfolioPartition:
         self.book = PortfolioBook(configuration, self.remembered)
         #: All records with an earlier time are taken; None before the first.
         self.released: int | None = None
+        #: The latest event time of a clock record, and the append time of the last record.
+        self.clock: int | None = None
+        self.appended: int | None = None
         self._accounts: set[str] = set()
         self._symbols: set[str] = set()
         self._updates = UPDATES if UPDATES in configuration.inputs else TRANSACTIONS
@@ -87,10 +92,71 @@ class PortfolioPartition:
             outcome = self._progress(record, append_time)
         else:
             outcome = self._judge(record, offset, append_time)
+        return self._taken(outcome, append_time, self._was_silent(append_time))
+
+    def take_clock(self, event_time: int, append_time: int) -> Outcome:
+        """Take a clock record: the log is silent, and the data's clock has reached `event_time`.
+
+        Where no input partition is waited for any more, what is before that time is taken.
+        """
+        outcome = CONTROL
+        if event_time > self._latest(append_time):
+            outcome = Outcome("dead", "event_time_too_late")
+        else:
+            self.clock = max(event_time, self.clock or event_time)
+            self._release_complete()
+        return self._taken(outcome, append_time)
+
+    def _taken(self, outcome: Outcome, append_time: int, was_silent: bool = False) -> Outcome:
+        """Count an outcome, and see what the record's append time means for those who wait."""
         self.counts[outcome.name] += 1
         if outcome.reason is not None:
             self._note(outcome.reason)
+        if outcome.name == "dead":
+            return outcome
+        self.appended = append_time
+        if was_silent and self.marks.waiting_since is not None:
+            # Nothing was running: nobody was silent while something waited.
+            self.marks.waiting_since = append_time
+        if self.marks.give_up_silent(append_time):
+            self._release_complete()
+        if not self._waits:
+            self.marks.waiting_since = None
+        elif self.marks.waiting_since is None:
+            self.marks.waiting_since = append_time
         return outcome
+
+    def _was_silent(self, append_time: int) -> bool:
+        """Whether the log was for longer than the patience, although nobody wrote a clock."""
+        patience, before = self.configuration.patience, self.appended
+        return patience is not None and before is not None and append_time - before > patience
+
+    @property
+    def _waits(self) -> bool:
+        """Whether anything is held or due."""
+        return len(self.held) > 0 or self.book.due is not None
+
+    @property
+    def reached(self) -> int | None:
+        """The latest event time that an input partition, or a clock record, has told of."""
+        times = [time for time in (self.marks.latest, self.clock) if time is not None]
+        return max(times, default=None)
+
+    def clock_due(self, idle: int) -> int | None:
+        """Event time of the clock record that would let something go on, if any.
+
+        Args:
+            idle: ns since the log last moved.
+        """
+        first = self.held.first()
+        waiting = [time for time in (first and first.time, self.book.due) if time is not None]
+        if not waiting or self.appended is None or self.marks.historical:
+            return None
+        reached = self.reached
+        clock = min(waiting) + 1 if reached is None else reached + idle
+        if self.marks.waits:
+            return clock if self.appended + idle >= self.marks.patience_ends else None
+        return clock if clock > min(waiting) else None
 
     def _note(self, reason: str) -> None:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
@@ -161,8 +227,10 @@ class PortfolioPartition:
 
     def _too_many(self, record: Holdable) -> str | None:
         """The bound that a record would exceed; else its account or symbol is known from now."""
-        if len(self.held) >= self.configuration.max_held:
-            return "too_many_held"
+        while len(self.held) >= self.configuration.max_held:
+            if not self.marks.give_up_slowest():
+                return "too_many_held"
+            self._release_complete()
         if isinstance(record, PriceRecord):
             name, names, limit = record.symbol, self._symbols, self.configuration.max_symbols
             reason = "too_many_symbols"
@@ -182,13 +250,18 @@ class PortfolioPartition:
             return Outcome("dead", "unknown_input")
         if record.watermark > self._latest(append_time):
             return Outcome("dead", "event_time_too_late")
-        self.marks.advance(record.input, record.partition, record.watermark, record.idle)
-        watermark = self.marks.watermark
+        self.marks.advance(record, append_time)
+        self._release_complete()
+        return CONTROL
+
+    def _release_complete(self) -> None:
+        """Take what nothing that is still to come can precede."""
+        if self.marks.all_idle:
+            self._release_all()
+            return
+        watermark = self.marks.watermark if self.marks.waits else self.reached
         if watermark is not None:
             self._release(watermark)
-        elif self.marks.all_idle:
-            self._release_all()
-        return CONTROL
 
     def _release_all(self) -> None:
         """Nothing is waited for: take all that is held, and the valuation after it."""
@@ -230,6 +303,8 @@ class PortfolioPartition:
             "stage": [
                 VERSION,
                 self.released,
+                self.clock,
+                self.appended,
                 self.marks.content(),
                 [self.counts[name] for name in OUTCOMES],
                 [[reason, self.reasons[reason]] for reason in sorted(self.reasons)],
@@ -257,9 +332,10 @@ class PortfolioPartition:
         restored = cls(configuration, partition)
         if not rows:
             return restored
-        version, restored.released, marks, counts, reasons, early, *book = rows["stage"]
+        version, restored.released, restored.clock, restored.appended, *parts = rows["stage"]
         if version != VERSION:
             raise StateVersionError(f"rows of version {version}, this code reads {VERSION}")
+        marks, counts, reasons, early, *book = parts
         restored.marks.restore(marks)
         restored.counts = dict(zip(OUTCOMES, counts, strict=True))
         restored.reasons = {reason: count for reason, count in reasons}

@@ -3,7 +3,7 @@
 Each record has one outcome: `clean` (nothing was flagged: its bytes go to the output `clean`, under
 its symbol), `flagged` (`details` say by what), `control`, `dead`. Bad records are counted by their
 reason and sent nowhere: the bars and quotes agents bury them. Findings and summaries go to the
-output `quality`, under their symbol, as they are found.
+output `quality`, under their symbol, as they are found; the severe ones raise `alerts`.
 
 | key of a row | value, as JSON: numbers that are missing may sum to more than msgpack holds |
 |---|---|
@@ -16,16 +16,24 @@ All rows are held in memory: any record may move the clock that all symbols are 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final, Generic
 
 import msgspec
 
 from app.contracts.batch import RecordBatch
-from app.contracts.wire import ControlRecord, CorrectionRecord, QuoteRecord, TradeRecord, encoder
-from tables.derived import DerivedConfiguration, DerivedPartition
+from app.contracts.wire import (
+    ClockRecord,
+    ControlRecord,
+    CorrectionRecord,
+    QuoteRecord,
+    TradeRecord,
+    encoder,
+)
+from tables.alerts.raising import of_quality, raise_alerts
+from tables.derived import BadRecordError, DerivedConfiguration, DerivedPartition
 from tables.learning import State, StateVersionError
-from tables.quality.events import FLAG_NAMES, Input, published
+from tables.quality.events import FLAG_NAMES, Input, QualityEventRecord, published
 from tables.quality.intake import Bounds, Judge, decode_quote, decode_trade
 from tables.quality.partition import QualityPartition, Record
 from tables.rows import SYMBOL_PREFIX, Marker
@@ -42,7 +50,7 @@ class CheckedPartition(DerivedPartition, Generic[Record]):
     """State of one partition of a quality agent."""
 
     OUTCOMES = ("clean", "flagged", "control", "dead")
-    SETTINGS = "quality, markets, bars, partitions or bounds"
+    SETTINGS = "quality, markets, raising, bars, partitions or bounds"
     #: The topic that is read, as `QualityEvent`s name it.
     INPUT: ClassVar[Input]
 
@@ -52,11 +60,18 @@ class CheckedPartition(DerivedPartition, Generic[Record]):
         partition: int,
         bounds: Bounds,
         quality: QualityPartition[Record],
+        raised: Mapping[str, int] | None = None,
     ) -> None:
-        """Begin with `quality`, which has taken nothing yet."""
+        """Begin with `quality`, which has taken nothing yet.
+
+        Args:
+            raised: of `tables.alerts.raising.of_quality`; None: no alerts are raised.
+        """
         super().__init__(configuration, partition)
+        self._bounds = bounds
         self._judge = Judge(bounds, partition, configuration.partitions)
         self._quality = quality
+        self._raised = raised
 
     @abstractmethod
     def decode(self, value: bytes) -> Record | ControlRecord:
@@ -89,12 +104,17 @@ class CheckedPartition(DerivedPartition, Generic[Record]):
         else:
             if isinstance(record, CorrectionRecord):
                 self._judge.check_correction(record)
+            elif isinstance(record, ClockRecord):
+                self._check_clock(record, append_time)
             quality.take_control(record, offset, append_time)
             outcome = "control"
         if quality.outputs:
             for output in quality.take_outputs():
                 found = published(output, self.INPUT)
                 self.put("quality", output.symbol.encode(), encoder.encode(found))
+                if self._raised is not None and isinstance(found, QualityEventRecord):
+                    events = of_quality(found, append_time, self._raised)
+                    raise_alerts(self, self.configuration.partitions, events)
         if quality.clock >= 0:
             self.maximum = quality.clock
         return outcome
@@ -127,6 +147,12 @@ class CheckedPartition(DerivedPartition, Generic[Record]):
             self._quality.restore(own, symbols)
         except StateVersionError as error:
             raise StateRefusedError(f"{error}: use --reset or another deployment name") from error
+
+    def _check_clock(self, record: ClockRecord, append_time: int) -> None:
+        if record.event_time < self._bounds.earliest_event_time:
+            raise BadRecordError("event_time_too_early")
+        if record.event_time > append_time + self._bounds.max_ahead:
+            raise BadRecordError("event_time_too_late")
 
     def _count(self, flags: int) -> None:
         for flag, name in FLAG_NAMES.items():

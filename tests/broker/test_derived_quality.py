@@ -208,4 +208,5 @@ async def test_thresholds_of_other_settings_are_refused_by_name(settings: Settin
     chosen = settings.quality.model_copy(update={"outlier_run": 5})
     async with WorkerProcess(settings.model_copy(update={"quality": chosen})) as worker:
         assert await worker.wait() == 3
-        assert "(quality, markets, bars, partitions or bounds differ): use --reset" in worker.log
+        text = "(quality, markets, raising, bars, partitions or bounds differ): use --reset"
+        assert text in worker.log

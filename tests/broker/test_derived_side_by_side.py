@@ -44,6 +44,8 @@ def settings(kafka: EmbeddedBroker, unique: str, tmp_path: Path) -> Settings:
         tmp_path,
         indicators={"default": "EMA(3)"},
         anomalies={"intervals": "1s", "warm_up": 150, "publish": "all"},
+        # Their topic is that of the events which this test appends.
+        raising={"agents": ""},
     )
     return chosen.model_copy(update={"agents": ("alerts", "anomalies", "bars", "indicators")})
 

@@ -143,6 +143,8 @@ def against_formulas() -> Iterator[Agreement]:
         "SESSION_VWAP": formulas.session_mean(prices, volume, [each.start // DAY for each in bars]),
         "VOLATILITY(20)": formulas.volatility(close, 20),
         "RMA(14)": formulas.wilder(close, 14),
+        "CLOSE": close,
+        "VOLUME": volume,
         "NVI": formulas.negative_volume_index(close, volume),
     }
     for request, theirs in answers.items():

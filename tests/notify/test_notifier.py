@@ -18,9 +18,10 @@ from aiokafka.admin import NewTopic
 from app.broker import EmbeddedBroker
 from app.connection import bootstrap_servers, connect
 from app.groups import committed_offsets
-from app.notify.consumer import ROUND_RECORDS, Notifier, notifications_topic, notify_group
+from app.notify.consumer import ROUND_RECORDS, Notifier, notifications_topic
 from app.notify.control import alert_events_topic, send_control
 from app.notify.deliverer import Deliverer
+from app.notify.groups import notify_group
 from app.notify.http import Poster
 from app.notify.service import DeadNotifications, dead_notifications_topic, notifiers
 from app.notify.settings import (

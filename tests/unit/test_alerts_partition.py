@@ -125,3 +125,68 @@ def test_an_event_of_another_partition_is_dead() -> None:
     state.apply(batch([encoder.encode(event)], [START], 0))
     assert state.dead_reasons == {"wrong_partition": 1}
     assert state.counts["dead"] == 1
+
+
+def firing(seconds: float, **more: object) -> bytes:
+    fields = {
+        "alert_type": "quality.gap",
+        "key": "A",
+        "severity": "warning",
+        "title": "t",
+        "event_time": START + round(seconds * SECOND),
+    }
+    return encoder.encode(fields | more)
+
+
+def test_the_clock_is_asked_for_when_something_waits_for_it_and_not_before() -> None:
+    state = made()
+    assert state.clock_due(100 * SECOND) is None
+    state.begin(0)
+    assert state.clock_due(100 * SECOND) is None
+    state.apply(batch([firing(0), firing(1)], [START, START + SECOND], 0))
+    # One was told at once, the other waits for the end of the cool-down.
+    assert state.clock_due(9 * SECOND - 1) is None
+    due = state.clock_due(9 * SECOND)
+    assert due == START + 10 * SECOND
+    clock = b'{"type":"clock","event_time":%d}' % due
+    state.apply(batch([clock], [due], 2))
+    told = [each.value or b"" for each in state.take("topic").outputs["notifications"]]
+    assert [(b'"action":"repeat"' in each) for each in told] == [False, True]
+    # Then its end is due, 30 s after it was last heard of, and after that nothing.
+    assert state.clock_due(20 * SECOND) is None
+    due = state.clock_due(21 * SECOND)
+    assert due == START + 31 * SECOND
+    state.apply(batch([b'{"type":"clock","event_time":%d}' % due], [due], 3))
+    (last,) = state.take("topic").outputs["notifications"]
+    assert b'"action":"resolve"' in (last.value or b"")
+    assert state.clock_due(10**18) is None
+    assert state.rows == 0
+
+
+def test_the_clock_is_asked_for_when_a_group_waits() -> None:
+    rules = AlertSettings(group_wait="5s").rules("d", SECOND, 10 * SECOND)
+    state = AlertsPartition(DerivedConfiguration(1, "hash", 4_096, 10), 0, rules)
+    state.begin(0)
+    state.apply(batch([firing(0), firing(0, key="B")], [START, START], 0))
+    assert state.clock_due(5 * SECOND - 1) is None
+    assert state.clock_due(6 * SECOND) == START + 6 * SECOND
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_a_quiet_log_is_told_to_its_end_by_the_clock_records_that_are_asked_for(seed: int) -> None:
+    log = random_log(seed, 60)
+    asked, whole = made(), made()
+    for state in (asked, whole):
+        state.begin(0)
+        state.apply(batch([value for value, _ in log], [time for _, time in log], 0))
+    offset = len(log)
+    while (due := asked.clock_due(3_600 * SECOND)) is not None:
+        asked.apply(batch([b'{"type":"clock","event_time":%d}' % due], [due], offset))
+        offset += 1
+        assert offset < len(log) + 20
+    # As with one record far behind all that waits.
+    end = START + 10**6 * SECOND
+    whole.apply(batch([b'{"type":"clock","event_time":%d}' % end], [end], len(log)))
+    assert outputs(asked, {}) == outputs(whole, {})
+    assert asked.rows == 0

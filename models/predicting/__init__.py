@@ -1,0 +1,31 @@
+"""Predictions of the return over the next bars: features, training, intervals, versions.
+
+Data that flows, live and in training the same code:
+
+    bars -> IndicatorSet (tables/indicators) -> values by name, with CLOSE among them
+         -> FeatureSet (one a symbol and interval) -> a row of float32, NaN where there is nothing
+         -> Predictor of a model version -> predicted return, and an interval around it
+
+The target of a row at bar t is `close[t + horizon] / close[t] - 1`: known `horizon` bars later, so
+a label lies strictly after its features. Rows of training come from the same `FeatureSet`s, fed bar
+by bar, never from a column computed over all of them.
+
+A version of a model is a folder of plain files (UBJ or JSON, never pickle) with a manifest: what it
+was trained on, by which features (their hash), with which scores, and the residuals that calibrate
+its intervals. Which version is the champion is said by an alias.
+
+Invariants:
+
+- *Point in time*: a row depends on bars up to its own (`lookahead.py` checks any feature set);
+- *Deterministic*: training twice on the same rows gives the same bytes;
+- *Honest*: every report has the baselines zero, last value and AR(1) beside the model's score;
+- *Refused, never wrong*: a model whose bytes, features or version do not fit predicts nothing.
+
+| file | what it knows |
+|---|---|
+| `dataset.py` | rows for training and what they are of |
+| `featuresets.py`, `lookahead.py` | declared features; whether one looks ahead |
+| `splits.py`, `training.py`, `baselines.py` | walk-forward, XGBoost, what it is compared with |
+| `conformal.py` | intervals: split conformal, adaptive conformal |
+| `manifest.py`, `registry.py` | versions, aliases, lineage |
+"""
