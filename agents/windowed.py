@@ -124,6 +124,8 @@ class WindowedStage:
     """One agent's part of a deployment: source and outputs from the topic table."""
 
     loaded_prefixes = LOADED_PREFIXES
+    #: A fetch of trades is a quarter of a second at most, and faster as a whole.
+    piece = None
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from app.streaming.engine import Engine
 from app.streaming.protocols import Stage
 from app.streaming.tables import StateTableManager
 from app.streaming.transport import SCHEME, faust_credentials, register_transport
-from app.streaming.tuning import quiet_lost_futures, tune_process
+from app.streaming.tuning import quiet_lost_futures, release_memory, tune_process
 from app.views.follower import Views
 from app.web.api_routes import register_api
 from app.web.bind import warn_if_open, web_settings
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 _SECOND = 1_000_000_000
 #: Seconds without a poll after which a consumer leaves its group; it never rejoins, so never.
 NEVER = 86_400.0 * 20
+#: Between two times that free memory is given back.
+RELEASE_SECONDS = 20.0
 
 
 class CandlewickApp(faust.App):
@@ -54,7 +56,14 @@ class CandlewickApp(faust.App):
         for stage in self.engine.stages.values():
             self.engine.metrics.fetch_path(stage.agent, slim=slim_fetch)
         tune_process()
+        self.add_future(self._release_memory())
         quiet_lost_futures(asyncio.get_running_loop())
+
+    async def _release_memory(self) -> None:
+        while not self.should_stop:
+            await self.sleep(RELEASE_SECONDS)
+            if not await asyncio.to_thread(release_memory):
+                return
 
 
 def make_app(settings: Settings, stages: Sequence[Stage], **options: Any) -> CandlewickApp:

@@ -182,7 +182,7 @@ def resend(
     counts twice unless it has a trade_id. A record may be late by now, and goes to AGENT.late then.
 
     \b
-    --json prints topic, records, moved (to another partition), by_reason,
+    --json prints topic, records, moved (to another partition), left_out, by_reason,
     by_partition, dry_run. Example:
       candlewick dead resend --reason wrong_partition
       candlewick dead resend 0 12 --edit mended.json --yes
@@ -346,4 +346,7 @@ def _records(count: int) -> str:
 
 
 def _moved(sent: Resent) -> str:
-    return f", {sent.moved:,} of them to another partition than before" if sent.moved else ""
+    moved = f", {sent.moved:,} of them to another partition than before" if sent.moved else ""
+    if not sent.left_out:
+        return moved
+    return f"{moved}; {sent.left_out:,} passed over, whose values are in the source alone"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,15 @@ class RecordBatch:
             return self
         first = int(np.searchsorted(self.offsets, offset))
         return self._part(slice(first, None), offset, self.next)
+
+    def pieces(self, size: int) -> Iterator[RecordBatch]:
+        """Yield the batch in pieces of so many records, one behind the other."""
+        base, rows = self.base, len(self.values)
+        for begin in range(0, max(rows, 1), size):
+            end = begin + size
+            following = int(self.offsets[end]) if end < rows else self.next
+            yield self._part(slice(begin, end), base, following)
+            base = following
 
     def _part(self, rows: slice, base: int, following: int) -> RecordBatch:
         return RecordBatch(

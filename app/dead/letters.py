@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 
 from aiokafka import TopicPartition
 
+from app.contracts.outputs import LEFT_OUT
 from app.run.errors import RunError
 from app.run.reader import bounds, partitions_of, read_range
 from app.settings import Settings
@@ -49,7 +50,7 @@ class DeadLetter:
         source_topic, source_partition, source_offset: where the record came from; None where a
             header is missing, which no agent of ours leaves out.
         append_time_ms: when the letter was written, by the broker's clock, ms since 1970.
-        value: the record's bytes as they were.
+        value: the record's bytes as they were; None also where they did not fit (`left_out`).
         headers: all headers of the letter, in their order.
     """
 
@@ -71,6 +72,12 @@ class DeadLetter:
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     @property
+    def left_out(self) -> int | None:
+        """Bytes of a value that did not fit into the dead topic, and is in the source alone."""
+        found = [value for name, value in self.headers if name == LEFT_OUT]
+        return _number(found[0].decode("utf-8", "replace")) if found else None
+
+    @property
     def text(self) -> str | None:
         """The value as text; what is not UTF-8 is replaced by U+FFFD."""
         return None if self.value is None else self.value.decode("utf-8", "replace")
@@ -88,7 +95,8 @@ class DeadLetter:
             "source_offset": self.source_offset,
             "append_time": self.append_time,
             "append_time_ms": self.append_time_ms,
-            "bytes": None if self.value is None else len(self.value),
+            "bytes": self.left_out if self.value is None else len(self.value),
+            "left_out": self.left_out is not None,
             "text": self.text,
             "base64": exact,
         }

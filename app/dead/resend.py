@@ -46,6 +46,7 @@ class Resent:
         records: how many.
         by_reason, by_partition: the same by the letters' reason, and by the partition sent to.
         moved: how many go to another partition than the one they came from.
+        left_out: letters passed over, since their value is in the source alone.
     """
 
     topic: str
@@ -53,6 +54,7 @@ class Resent:
     by_reason: Counter[str] = field(default_factory=Counter)
     by_partition: Counter[int] = field(default_factory=Counter)
     moved: int = 0
+    left_out: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -60,6 +62,7 @@ class Resent:
             "topic": self.topic,
             "records": self.records,
             "moved": self.moved,
+            "left_out": self.left_out,
             "by_reason": dict(self.by_reason),
             "by_partition": dict(sorted(self.by_partition.items())),
         }
@@ -127,6 +130,9 @@ async def resend(
         if not dry_run:
             sender = await stack.enter_async_context(TickSender(settings, topic=topic))
         async for letter in letters:
+            if letter.left_out is not None and edited is None:
+                done.left_out += 1
+                continue
             value = letter.value if edited is None else edited
             partition, key = target_of(letter, value, partitions)
             if sender is not None:

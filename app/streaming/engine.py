@@ -31,6 +31,7 @@ from app.streaming.side import SideChannel
 from app.streaming.store import PartitionStore, cache_usage
 from app.streaming.transaction import ProducerOptions
 from app.streaming.watchdog import Watchdog
+from app.topics import DEAD_HEADROOM
 
 if TYPE_CHECKING:
     from app.assembly import CandlewickApp
@@ -149,15 +150,14 @@ class Engine:
         if runner is None:
             return
         if runner.full:
-            # All partitions come in one stream: the others must not wait for this one.
-            if self.rebalances.flows(tp):
-                self.rebalances.hold(tp)
-                self.start(self._release(runner))
+            self._wait_for_room(runner, tp)
             return
         runner.backlog = self.consumer.known_ends([tp]).get(tp, 0) > batch.next
-        began = time.perf_counter()
-        accepted = runner.accept(batch)
-        self.applied_seconds += time.perf_counter() - began
+        accepted = await self._apply(runner, batch)
+        if accepted and not runner.asks and runner.position < batch.next:
+            # It was full before the end.
+            self._wait_for_room(runner, tp)
+            return
         if accepted and runner.asks:
             # A correction: what it changes is read from the log, then the rest is taken.
             accepted = await runner.take_rest(batch)
@@ -168,6 +168,34 @@ class Engine:
                 # behind it, perhaps at the log's end: read it again.
                 self._seeking.add(tp)
                 self.start(self._seek(tp))
+
+    def _wait_for_room(self, runner: PartitionRunner, tp: TP) -> None:
+        """Leave a partition to Kafka: all come in one stream, the others must not wait for it."""
+        if self.rebalances.flows(tp):
+            self.rebalances.hold(tp)
+            self.start(self._release(runner))
+
+    async def _apply(self, runner: PartitionRunner, batch: RecordBatch) -> bool:
+        """Apply a batch, piece by piece where the stage is slow, as long as there is room."""
+        piece = runner.stage.piece
+        for part in [batch] if piece is None else batch.pieces(piece):
+            if part.next < batch.next and runner.ready and part.next <= runner.position:
+                # Another agent had to read it again.
+                continue
+            if not self._accept(runner, part):
+                return False
+            if runner.full:
+                break
+            if piece is not None:
+                # Checkpoints, heart-beats and the other partitions have their turn.
+                await asyncio.sleep(0)
+        return True
+
+    def _accept(self, runner: PartitionRunner, batch: RecordBatch) -> bool:
+        began = time.perf_counter()
+        accepted = runner.accept(batch)
+        self.applied_seconds += time.perf_counter() - began
+        return accepted
 
     async def _release(self, runner: PartitionRunner) -> None:
         await runner.room()
@@ -320,14 +348,19 @@ class Engine:
         return self._context
 
     def _producer_options(self, agent: str, partition: int) -> ProducerOptions:
-        compression = self.settings.topics.compression
+        chosen = self.settings.topics
+        compression = chosen.compression
+        dead = self.stages[agent].outputs.get("dead")
+        limits = {} if dead is None else {dead: chosen.max_message_bytes + DEAD_HEADROOM}
         return ProducerOptions(
             connection=client_options(self.settings),
             transactional_id=transactional_id(self.settings, agent, partition),
             transaction_timeout=self.settings.broker.transaction_timeout // _MILLISECOND,
             request_timeout=self.request_timeout,
-            max_request_bytes=self.settings.topics.max_message_bytes + REQUEST_HEADROOM,
+            max_request_bytes=chosen.max_message_bytes + REQUEST_HEADROOM,
+            max_batch_bytes=chosen.max_message_bytes,
             compression=None if compression == "none" else compression,
+            limits=limits,
         )
 
     def end_offsets(self) -> Mapping[TP, int]:

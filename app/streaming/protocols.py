@@ -117,6 +117,10 @@ class Stage(Protocol):
     def loaded_prefixes(self) -> Sequence[bytes]:
         """Prefixes of the rows that `load` wants all of."""
 
+    @property
+    def piece(self) -> int | None:
+        """Records that are applied at once, where a fetch of them takes long; None: all of them."""
+
     def load(
         self, partition: int, topic_id: str, read: Reader, rows: Iterable[tuple[bytes, bytes]]
     ) -> State:

@@ -18,7 +18,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from app.contracts.outputs import Headers, RoutedRecord
+from app.contracts.outputs import LEFT_OUT, Headers, RoutedRecord
 from app.observe.filters import note_taken
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 BATCH_BYTES = 256 * 1024
 #: Seconds to wait for a producer that is dropped; its transaction is aborted by the next owner.
 STOP_SECONDS = 5.0
+#: Of a batch with one record, for headers and framing.
+LETTER_HEADROOM = 8 * 1024
 Row = tuple[bytes | None, bytes | None, Headers]
 #: Seconds for requests under way of a producer that is given up.
 ABANDON_SECONDS = 0.2
@@ -61,7 +63,11 @@ class ProducerOptions:
     transaction_timeout: int
     request_timeout: int
     max_request_bytes: int
+    #: Of a batch of small records.
+    max_batch_bytes: int
     compression: str | None
+    #: Of topics whose records may be larger than they take: bytes of a batch that they take.
+    limits: Mapping[str, int]
 
 
 class TransactionalProducer:
@@ -75,12 +81,13 @@ class TransactionalProducer:
             transactional_id=options.transactional_id,
             transaction_timeout_ms=options.transaction_timeout,
             request_timeout_ms=options.request_timeout,
-            max_batch_size=BATCH_BYTES,
+            max_batch_size=min(BATCH_BYTES, options.max_batch_bytes),
             max_request_size=options.max_request_bytes,
             compression_type=options.compression,
             retry_backoff_ms=20,
         )
         self._name = options.transactional_id
+        self._limits = options.limits
         #: A transaction was begun and has not ended well: nothing more may be sent.
         self._broken = False
         self._start_seconds = max(options.request_timeout, options.transaction_timeout) / 1000
@@ -141,7 +148,7 @@ class TransactionalProducer:
             async with asyncio.timeout(self._transaction_seconds):
                 await producer.begin_transaction()
                 for topic, number, rows in _by_partition(records, partition):
-                    for batch, count in self._batches(rows):
+                    for batch, count in self._batches(rows, self._limits.get(topic)):
                         future = await producer.send_batch(batch, topic, partition=number)
                         sent.append((topic, future))
                         places.add(TopicPartition(topic, number))
@@ -187,11 +194,12 @@ class TransactionalProducer:
             return TopicRefusesError(f"there is no topic {', '.join(missing)}")
         return TransactionTimedOutError(f"it did not end {within}")
 
-    def _batches(self, rows: Sequence[Row]) -> Iterable[tuple[object, int]]:
+    def _batches(self, rows: Sequence[Row], limit: int | None) -> Iterable[tuple[object, int]]:
         producer = self._producer
         batch = producer.create_batch()
         count = 0
-        for key, value, headers in rows:
+        for row in rows:
+            key, value, headers = row if limit is None else self._fitting(row, limit)
             if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 batch.close()
                 yield batch, count
@@ -203,6 +211,23 @@ class TransactionalProducer:
         if count:
             batch.close()
             yield batch, count
+
+    def _fitting(self, row: Row, limit: int) -> Row:
+        """A record without its value, where the topic would not take it.
+
+        A sender's codec may have got past the limit of the source a value that ours does not get
+        past the limit here. Refused for ever, it would keep its partition for ever; the value stays
+        in the source's log, and the header `value_bytes` says how long it is.
+        """
+        key, value, headers = row
+        if value is None or len(value) <= limit - LETTER_HEADROOM:
+            return row
+        alone = self._producer.create_batch()
+        alone.append(timestamp=None, key=key, value=value, headers=headers)
+        # Its `size` is that before compression, until it is built.
+        if len(alone._build()) <= limit:
+            return row
+        return key, None, [*headers, (LEFT_OUT, str(len(value)).encode())]
 
     async def stop(self) -> None:
         """Close; what a failed transaction still wants to send is dropped, not waited for."""

@@ -62,6 +62,24 @@ def tune_memory() -> bool:
     return bool(change(_ARENA_MAX, ARENAS))
 
 
+def release_memory() -> bool:
+    """Give back to the system what glibc holds free; takes some milliseconds, for a thread.
+
+    Columns of a batch and rows of a checkpoint are of all sizes, and what is free between them is
+    kept: 120 of 840 MB after half an hour at 26,000 events/s, and growing.
+
+    Returns:
+        False where there is no glibc.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError) as error:
+        logger.debug("not glibc's allocator: %r", error)
+        return False
+    trim(0)
+    return True
+
+
 def quiet_lost_futures(loop: asyncio.AbstractEventLoop) -> None:
     """Keep aiokafka's forgotten futures out of the log.
 

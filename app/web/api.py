@@ -285,7 +285,8 @@ class Api:
             cut = value is not None and len(value) > DEAD_BYTES
             short = replace(letter, value=value[:DEAD_BYTES]) if cut and value else letter
             shown.append(
-                short.to_json() | {"bytes": None if value is None else len(value), "cut": cut}
+                short.to_json()
+                | {"bytes": letter.left_out if value is None else len(value), "cut": cut}
             )
         return {"agent": agent, "dead": shown}
 

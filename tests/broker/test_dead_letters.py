@@ -217,6 +217,7 @@ def test_a_dry_run_says_where_and_sends_nothing(run: Run) -> None:
         "by_reason": {"malformed": 2, "wrong_partition": 1, "null": 1},
         "by_partition": {"0": 3, "1": 1},
         "moved": 1,
+        "left_out": 0,
         "dry_run": True,
     }
     assert "wrong_partition  to partition 1" in run.answers["dry"].errors

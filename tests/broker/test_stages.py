@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -141,6 +142,43 @@ async def test_every_agent_of_a_stage_is_waited_for(whole: Settings) -> None:
         await wait_until_drained(whole, targets, stall_seconds=0.2)
     await commit(whole, places[1], 1)
     await wait_until_drained(whole, targets)
+
+
+async def test_an_agent_behind_another_is_waited_for_once_that_one_has_drained(
+    whole: Settings,
+) -> None:
+    chosen = stage(whole, "bars", "indicators")
+    await ensure_topics(chosen)
+    ticks, bars = TopicPartition(source_topic(chosen, "bars"), 0), bars_topic(chosen, "bars")
+    await send(chosen, ticks.topic, [b"one"])
+    targets = await input_bounds(chosen)
+    # As the agent does it: an output, and with it its position.
+    await send(chosen, bars, [b"two", b"three"])
+    await commit(chosen, ticks, 1)
+    with pytest.raises(NotDrainedError, match=f"s: {bars} partition 0 at 0 of 2; see"):
+        await wait_until_drained(chosen, targets, stall_seconds=0.2)
+    await commit(chosen, TopicPartition(bars, 0), 2)
+    told: list[tuple[int, int]] = []
+    await wait_until_drained(chosen, targets, lambda done, total: told.append((done, total)))
+    assert told == [(3, 3)]
+
+
+async def test_of_agents_of_one_topic_the_slowest_is_waited_for(whole: Settings) -> None:
+    chosen = stage(whole, "bars", "features")
+    await ensure_topics(chosen)
+    ticks = TopicPartition(source_topic(chosen, "bars"), 0)
+    await send(chosen, ticks.topic, [b"one", b"two"])
+    targets = await input_bounds(chosen)
+    # The group's is that of the one that has committed last.
+    await commit(chosen, ticks, 2)
+    for agent, taken in (("bars", 2), ("features", 1)):
+        marker = Marker(1, taken, None, False, {}, "hash", "topic", [], {})
+        topic = output_topic(chosen, f"{agent}.changelog")
+        await send(chosen, topic, [encode_marker(marker)], MARKER_KEY)
+    with pytest.raises(NotDrainedError, match="partition 0 at 1 of 2; see"):
+        await wait_until_drained(chosen, targets, stall_seconds=0.2)
+    await send(chosen, topic, [encode_marker(msgspec.structs.replace(marker, next=2))], MARKER_KEY)
+    await wait_until_drained(chosen, targets)
 
 
 async def test_outcomes_and_settings_are_those_of_the_agents(whole: Settings) -> None:

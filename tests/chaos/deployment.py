@@ -175,7 +175,8 @@ async def wait_drained(settings: Settings, *workers: WorkerProcess, seconds: flo
             for worker in workers:
                 if not worker.running:
                     raise NotInTimeError(f"the worker has ended: {worker.tail}")
-            last, found = await reader.end_offsets(source), await _committed(settings, client)
+            # In this order: what is appended in between is not drained.
+            found, last = await _committed(settings, client), await reader.end_offsets(source)
             return all(found.get(tp.partition, 0) == end for tp, end in last.items())
 
         await until(drained, lambda: _said(f"ends {last} committed {found}", workers), seconds)

@@ -128,6 +128,8 @@ class FoldStage:
 
     agent = "fold"
     loaded_prefixes: Sequence[bytes] = (SYMBOL,)
+    #: Small, so that crashes come between pieces.
+    piece: int | None = 3
 
     def __init__(self, source: str, prefix: str) -> None:
         self.source = source

@@ -235,7 +235,7 @@ def test_security_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_secrets_are_in_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, **SASL)
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
-    options = ProducerOptions(client_options(settings), "id", 1, 1, 1, None)
+    options = ProducerOptions(client_options(settings), "id", 1, 1, 1, 1, None, {})
     assert SECRET not in repr(options)
     for choice in ([], ["--json"]):
         shown = CliRunner().invoke(candlewick, ["settings", *choice])
