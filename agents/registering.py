@@ -18,7 +18,10 @@ def add_agent(app: CandlewickApp, stage: Stage) -> None:
     # A fetch is one event of it.
     source = app.topic(stage.source, schema=BatchSchema(), acks=False, maxsize=QUEUED_BATCHES)
 
-    @app.agent(source, name=agent, concurrency=1)
     async def take(stream: Any) -> None:
         async for batch in stream:
             await app.engine.handle(batch, agent)
+
+    # Faust's log names an agent by its function.
+    take.__module__, take.__qualname__ = f"agents.{agent}", agent
+    app.agent(source, name=agent, concurrency=1)(take)

@@ -312,6 +312,16 @@ class PortfolioSettings(Group):
     max_lots: int = Field(default=500, ge=1, le=100_000, description="of a position")
 
 
+class ModelSettings(Group):
+    """Where versions of models are kept."""
+
+    registry: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder, or an address that fsspec knows; none: data_dir/models",
+    )
+
+
 class AnomalySettings(Group):
     """How bars and quote bars are scored; models/anomalies explains the figures."""
 

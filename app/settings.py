@@ -56,6 +56,7 @@ from app.setting_groups import (
     IndicatorSettings,
     LogSettings,
     MarketSettings,
+    ModelSettings,
     Name,
     PairSettings,
     PortfolioSettings,
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
     pairs: PairSettings = PairSettings()
     portfolio: PortfolioSettings = PortfolioSettings()
     anomalies: AnomalySettings = AnomalySettings()
+    models: ModelSettings = ModelSettings()
     quality: QualitySettings = QualitySettings()
     raising: RaisingSettings = RaisingSettings()
     price_alerts: PriceAlertSettings = PriceAlertSettings()

@@ -22,6 +22,7 @@ from app.cli.dead import dead
 from app.cli.doctor import doctor
 from app.cli.feeds import replay
 from app.cli.indicators import indicators
+from app.cli.models import models
 from app.cli.profile import profile
 from app.cli.reconcile import reconcile
 from app.cli.reset import reset
@@ -29,6 +30,7 @@ from app.cli.run import run
 from app.cli.settings import settings
 from app.cli.simulate import simulate
 from app.cli.topics import topics
+from app.cli.train import train
 from app.cli.up import up
 from app.cli.worker import worker
 
@@ -49,6 +51,7 @@ class Commands(CandlewickGroup):
             "topics",
             "settings",
         ),
+        "Predict": ("train", "models"),
         "Operate": ("worker", "broker", "alerts", "reset", "completion"),
     }
 
@@ -84,6 +87,7 @@ for command in (
     dead,
     doctor,
     indicators,
+    models,
     profile,
     reconcile,
     replay,
@@ -92,6 +96,7 @@ for command in (
     settings,
     simulate,
     topics,
+    train,
     up,
     worker,
 ):

@@ -5,11 +5,19 @@
 | `return` | change of the close since the bar before, a share of that | far out |
 | `size` | ln(1 + volume); of quotes the spread, a share of the mid | large |
 | `count` | ln(1 + trades), or quotes | large |
+| `mean` | ln(volume / trades), the mean size of a trade; of quotes 0 | large bar after bar |
 | `wick` | how far high or low lie outside of this close and the one before, a share | large |
 | `gap` | intervals since the bar before | large |
-| `stall` | bars in a row that did not move, and this one | large |
+| `stall` | 1 + the sum of ln(1 + trades) of the bars in a row that did not move | large |
 
 Prices of quote bars are the mid's.
+
+`mean` tells a wrong scale of the sizes from a busy second, which has more trades and not larger
+ones: the means of bars a second apart are all but independent, their volumes are not.
+
+A bar with more trades is less likely not to move: about as a power of their number. So the surprise
+of a run of such bars, the sum of -ln P(does not move | trades), goes as the sum of ln(1 + trades):
+a price that is stuck while many trade is told from one that rests while few do.
 """
 
 from __future__ import annotations
@@ -20,9 +28,9 @@ from typing import NamedTuple
 from app.contracts.wire import BarRecord, QuoteBarRecord
 from models.anomalies.robust import bounded
 
-FEATURES = ("return", "size", "count", "wick", "gap", "stall")
+FEATURES = ("return", "size", "count", "mean", "wick", "gap", "stall")
 #: The first of them have a robust z, the others are so many times their mean (`hours.py`).
-SIDED, LARGE = 3, 3
+SIDED, LARGE = 4, 3
 #: A return of more than this many times the price is taken for this.
 _MOST_SHARE = 1e6
 
@@ -69,6 +77,13 @@ def observation_of(
         bar.start, bar.revision, bounded(bar.open), bounded(bar.high), bounded(bar.low),
         bounded(bar.close), math.log1p(max(0.0, volume)), bar.trades, volume, latency,
     )  # fmt: skip
+
+
+def mean_of(bar: Observation) -> float:
+    """Return ln(volume / trades), the mean size of a trade; 0 where there is no volume."""
+    if bar.volume is None or bar.volume <= 0.0:
+        return 0.0
+    return math.log(bar.volume / max(1, bar.trades))
 
 
 def wick_of(bar: Observation, before: float) -> float:

@@ -1,11 +1,22 @@
-"""The scorer of a symbol's bars of one size: trades or quotes, six features, trees, rules.
+"""The scorer of a symbol's bars of one size: trades or quotes, seven features, trees, rules.
 
 Each feature (`bars.py`) is compared with its hour of the day (`hours.py`) and has a tail of its own
 (`tails.py`). So has the mean size of the last bars (`burst`, an EWMA chart), and what half-space
 trees make of four features together (`trees.py`).
+
+The mean size of a trade alone is not odd in one bar: a block is one trade. What its tail takes is
+its one-sided CUSUM (Page, "Continuous Inspection Schemes", Biometrika 1954), max(0, sum + z - 1.5):
+the allowance is half of the shift to be found, three standard deviations, a control chart's limit.
+Each z is bounded as in `control.EwmaChart`, then centred and scaled by mean and mean square of such
+z: sizes are skewed, most trades of some symbols being one lot. So, while nothing has shifted, it is
+a random walk that is driven back to 0, and such a walk's tail is exponential: what `tails.py`
+extrapolates best. An excursion is one event: its highest point is learned once it has ended
+(declustering, as Davison and Smith, 1990).
+
 They stand for faults of different kinds, each of which is one alone (a wrong price, a burst, a
 freeze): so the largest surprise is the bar's (Tippett's combination), and `tails.AlarmThreshold`
-turns it into a score, a threshold, and an alarm.
+turns it into a score, a threshold, and an alarm. An alarm that is far out counts for a quarter in
+its feedback, so that true anomalies do not use up what false ones are allowed.
 
 **Revisions.** A bar is learned when the next one comes. So the newest bar, revised, is scored anew
 by exactly what its first version was, and the last version is the one that is learned; this costs
@@ -19,7 +30,7 @@ import math
 import random
 from typing import Any, NamedTuple
 
-from models.anomalies.bars import FEATURES, LARGE, SIDED, Observation, share_of, wick_of
+from models.anomalies.bars import FEATURES, LARGE, SIDED, Observation, mean_of, share_of, wick_of
 from models.anomalies.control import PageHinkley
 from models.anomalies.hours import HourlyScales
 from models.anomalies.parts import resumed
@@ -30,14 +41,21 @@ from tables.learning import Learner, State
 
 HOUR = 3_600_000_000_000
 DAY = 24 * HOUR
-#: The features that the trees see together: return, size, count, wick.
-_TOGETHER = 4
+#: The features that the trees see together.
+_TOGETHER = tuple(FEATURES.index(name) for name in ("return", "size", "count", "wick"))
 #: What can be the reason of a score.
 REASONS = (*FEATURES, "burst", "together")
-#: The place of the runs among features and tails.
-_STALL = FEATURES.index("stall")
+#: The places among features and tails of what is learned as a run.
+_MEAN, _STALL = FEATURES.index("mean"), FEATURES.index("stall")
 #: Of the mean of sizes: about ten bars; and one bar is not a burst.
 _BURST_WEIGHT, _BURST_BOUND = 2.0 / 11.0, 4.0
+#: Of the CUSUM of mean trade sizes, in standard deviations; ten bars at the bound, and no more, so
+#: that it forgets about as soon.
+_SHIFT_ALLOWANCE, _SHIFT_BOUND = 1.5, 6.0
+_SHIFT_MEMORY = 20_000
+_SHIFT_MOST = 10.0 * (_SHIFT_BOUND - _SHIFT_ALLOWANCE)
+#: What an alarm counts however far out it is.
+_CHARGE = 0.25
 _MEMORY_DAYS = 5
 _MOST_RATE = 0.04
 #: Of a day at first, until one was counted: the regular hours of a stock exchange.
@@ -72,10 +90,13 @@ class _Seen(NamedTuple):
     bar: Observation
     features: tuple[float, ...]
     z: list[float]
-    run: int
+    run: float
     #: The mean of sizes, with it.
     burst: float
-    #: The first four z as features of the trees.
+    #: How far its mean trade size is out, bounded and centred, and the CUSUM with it.
+    away: float
+    shift: float
+    #: Four of the z as features of the trees.
     together: list[float]
     #: What the tails take: how far each feature is out, and the trees' surprise.
     magnitudes: list[float]
@@ -102,10 +123,13 @@ class MarketScorer(Learner[Observation, MarketScore]):
         ValueError: a parameter is out of its bounds.
     """
 
+    #: 2: with the mean size of a trade; runs by trades.
+    VERSION = 2
+
     __slots__ = (
-        "_burst", "_day", "_drift", "_learned", "_previous", "_rules", "_run", "_scales", "_seen",
-        "_tails", "_threshold", "_today", "_trees", "_value", "false_alarms_per_day", "interval",
-        "late_revisions", "session_gap", "warm_up",
+        "_burst", "_center", "_day", "_drift", "_learned", "_peak", "_previous", "_rules", "_run",
+        "_scales", "_seen", "_shift", "_square", "_tails", "_threshold", "_today", "_trees",
+        "_value", "false_alarms_per_day", "interval", "late_revisions", "session_gap", "warm_up",
     )  # fmt: skip
 
     def __init__(
@@ -133,16 +157,21 @@ class MarketScorer(Learner[Observation, MarketScore]):
         days = max(1_000, min(100_000, _MEMORY_DAYS * DAY // interval))
         self._scales = HourlyScales(SIDED, LARGE, memory)
         self._tails = [Tail(memory=days) for _ in REASONS]
-        self._trees = HalfSpaceTrees(_TOGETHER, trees, height, window, seed)
-        self._threshold = AlarmThreshold(self._rate(int(_FIRST_DAY // interval)), days, 100)
+        self._trees = HalfSpaceTrees(len(_TOGETHER), trees, height, window, seed)
+        rate = self._rate(int(_FIRST_DAY // interval))
+        self._threshold = AlarmThreshold(rate, days, 100, _CHARGE)
         self._rules = Rules(limits=limits)
         self._drift = PageHinkley(least=100, delta=0.25, threshold=100.0)
         self._learned = 0
         #: (start, close) of the last bar that was learned.
         self._previous: tuple[int, float] | None = None
-        #: Bars in a row, up to it, that did not move.
-        self._run = 0
+        #: ln(1 + trades) of the bars in a row, up to it, that did not move.
+        self._run = 0.0
         self._burst = 0.0
+        #: The CUSUM of mean trade sizes, and the highest point of its excursion.
+        self._shift = self._peak = 0.0
+        #: Mean and mean square of what it sums, before it is centred and scaled.
+        self._center, self._square = 0.0, 1.0
         #: The UTC day, and its bars so far.
         self._day, self._today = -1, 0
         self._seen: _Seen | None = None
@@ -214,29 +243,35 @@ class MarketScorer(Learner[Observation, MarketScore]):
 
     def _look(self, bar: Observation, *, alone: bool = False) -> _Seen:
         previous = None if alone else self._previous
-        change, apart, run, before = 0.0, 1.0, 0, bar.open
+        change, apart, run, before = 0.0, 1.0, 0.0, bar.open
         if previous is not None and bar.start - previous[0] <= self.session_gap:
             before = previous[1]
             change = share_of(bar.close - before, before)
             apart = max(1.0, (bar.start - previous[0]) / self.interval)
             if bar.close == before and bar.high == bar.low:
-                run = self._run + 1
+                run = self._run + math.log1p(bar.trades)
         features = (
-            change, bar.size, math.log1p(bar.trades), wick_of(bar, before), apart, 1.0 + run,
+            change, bar.size, math.log1p(bar.trades), mean_of(bar),
+            wick_of(bar, before), apart, 1.0 + run,
         )  # fmt: skip
         z = self._scales.z(bar.start, features)
-        together = [unit(each) for each in z[:_TOGETHER]]
+        together = [unit(z[index]) for index in _TOGETHER]
         size = max(-_BURST_BOUND, min(_BURST_BOUND, z[1]))
         burst = self._burst + _BURST_WEIGHT * (size - self._burst)
+        mean = max(-_SHIFT_BOUND, min(_SHIFT_BOUND, z[_MEAN]))
+        away = mean - self._center
+        shift = self._shift + away / math.sqrt(max(1.0, self._square)) - _SHIFT_ALLOWANCE
+        shift = 0.0 if shift < 0.0 else min(_SHIFT_MOST, shift)
         # Of sizes and counts, and of what is counted in means, small is not odd.
         magnitudes = [abs(z[0]), *(each if each > 0.0 else 0.0 for each in (*z[1:], burst))]
+        magnitudes[_MEAN] = shift
         if self._trees.started:
             magnitudes.append(self._trees.surprise(together))
         surprises = [
             tail.surprise(each) if tail.started else 0.0
             for tail, each in zip(self._tails, magnitudes, strict=False)
         ]
-        return _Seen(bar, features, z, run, burst, together, magnitudes, surprises)
+        return _Seen(bar, features, z, run, burst, away, shift, together, magnitudes, surprises)
 
     def _score(self, seen: _Seen, *, learned: bool) -> MarketScore | None:
         if self._learned < self.warm_up or not self._threshold.started:
@@ -256,23 +291,31 @@ class MarketScorer(Learner[Observation, MarketScore]):
         # teach, bar by bar, that this is how prices are.
         ended = 1.0 if seen.run else 1.0 + self._run
         stall = seen.magnitudes[_STALL] * ended / (1.0 + seen.run)
-        if self._tails[_STALL].started:
+        if self._tails[_STALL].started and self._tails[_MEAN].started:
             others = (*seen.surprises[:_STALL], *seen.surprises[_STALL + 1 :])
             last = 0.0 if seen.run else self._tails[_STALL].surprise(stall)
             self._threshold.learn(max(last, *others))
         # The scales must know what is usual before their z can teach the tails.
         if self._learned >= 40:
             for index, magnitude in enumerate(seen.magnitudes):
-                if index != _STALL:
+                if index != _STALL and index != _MEAN:
                     self._tails[index].learn(magnitude)
             if not seen.run:
                 self._tails[_STALL].learn(stall)
+            weight = 1.0 / min(_SHIFT_MEMORY, self._learned - 39)
+            self._center += weight * seen.away
+            self._square += weight * (seen.away * seen.away - self._square)
+            if not seen.shift:
+                self._tails[_MEAN].learn(self._peak)
+                self._peak = 0.0
+            elif seen.shift > self._peak:
+                self._peak = seen.shift
             self._trees.learn(seen.together)
             self._drift.update(max(-3.0, min(3.0, seen.z[1])))
         self._scales.learn(bar.start, (*seen.features[:_STALL], ended))
         self._rules.learn(self._rule_item(bar))
         self._previous = (bar.start, bar.close)
-        self._run, self._burst = seen.run, seen.burst
+        self._run, self._burst, self._shift = seen.run, seen.burst, seen.shift
         self._learned += 1
         self._count_day(bar.start // DAY)
 
@@ -294,7 +337,9 @@ class MarketScorer(Learner[Observation, MarketScore]):
     def _content(self) -> State:
         value, seen = self._value, self._seen
         return [
-            self._learned, self.late_revisions, self._run, self._burst, self._day, self._today,
+            self._learned, self.late_revisions, self._run, self._burst, self._shift, self._peak,
+            self._center, self._square,
+            self._day, self._today,
             None if self._previous is None else list(self._previous),
             None if seen is None else list(seen.bar),
             None if value is None else [*value[:4], list(value[4]), list(value[5]), value.learned],
@@ -309,7 +354,9 @@ class MarketScorer(Learner[Observation, MarketScore]):
 
     def _restore(self, content: State) -> None:
         (
-            self._learned, self.late_revisions, self._run, self._burst, self._day, self._today,
+            self._learned, self.late_revisions, self._run, self._burst, self._shift, self._peak,
+            self._center, self._square,
+            self._day, self._today,
             previous, seen, value, rate, scales, tails, trees, threshold, rules, drift,
         ) = content  # fmt: skip
         self._previous = None if previous is None else (previous[0], previous[1])

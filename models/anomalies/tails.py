@@ -204,13 +204,24 @@ class AlarmThreshold(Learner[float, Verdict]):
     Within it only what is e times rarer than all before it is an alarm again: what lasts is told
     once, and what grows again.
 
+    What the rate is asked for is false alarms, and the feedback counts all. Of false ones, where
+    the tail is as fitted, the surprise exceeds the threshold by an excess that is exponential with
+    mean 1; a fault knows no such bound. So an episode may count less the further out it begins,
+
+        charge + (1 - charge) 2 exp(-excess),
+
+    which for false alarms has the mean 1: they come at `rate` as before, and true ones do not use
+    it up. Where the tail is heavier than fitted the mean is lower, but at least `charge`: there are
+    at most rate / charge alarms an item.
+
     Args:
         rate: alarms an item, above 0 and below 0.05, such as 1 / 23,400 for one a day of 1 s bars.
+        charge: what an episode counts however far out it is, above 0; 1: all count alike.
         memory: items after which old scores have faded.
         start: items before the first verdict.
     """
 
-    __slots__ = ("_age", "_calm", "_episode", "_raised", "_tail", "_value", "rate")
+    __slots__ = ("_age", "_calm", "_episode", "_raised", "_tail", "_value", "charge", "rate")
 
     #: How far the feedback may move the threshold, in nats: factors of e of the rate.
     _LOWEST, _HIGHEST = -3.0, 10.0
@@ -219,10 +230,16 @@ class AlarmThreshold(Learner[float, Verdict]):
     #: Scores after which an episode is learned from.
     _STAYS = 250
 
-    def __init__(self, rate: float = 0.001, memory: int = 20_000, start: int = 100) -> None:
-        if not 0.0 < rate < 0.05:
-            raise ValueError(f"rate is {rate}: expected above 0 and below 0.05 alarms an item")
+    def __init__(
+        self, rate: float = 0.001, memory: int = 20_000, start: int = 100, charge: float = 1.0
+    ) -> None:
+        if not 0.0 < rate < 0.05 or not 0.0 < charge <= 1.0:
+            raise ValueError(
+                f"rate is {rate}, charge {charge}: expected above 0 and below 0.05 alarms an item, "
+                "and above 0 to 1"
+            )
         self.rate = rate
+        self.charge = charge
         self._tail = Tail(0.05, memory, start, 0.05)
         self._raised = 0.0
         #: The greatest score of the episode that lasts; None outside of one.
@@ -233,7 +250,7 @@ class AlarmThreshold(Learner[float, Verdict]):
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
         """Return parameter sets for the discovered checks."""
-        return [{}, {"rate": 0.01, "memory": 1_000, "start": 40}]
+        return [{}, {"rate": 0.01, "memory": 1_000, "start": 40, "charge": 0.25}]
 
     @classmethod
     def sample(cls, seed: int, count: int) -> list[float]:
@@ -281,8 +298,11 @@ class AlarmThreshold(Learner[float, Verdict]):
                 # An episode is learned once, by its first score: else it would teach, score by
                 # score, that this is usual. Unless it stays: then it is.
                 known = odd and self._age <= self._STAYS
-            if surprise > self._limit():
-                raised += _STEP if self._episode is None else 0.0
+            excess = surprise - self._limit()
+            if excess > 0.0:
+                if self._episode is None:
+                    far = 2.0 * math.exp(-excess)
+                    raised += _STEP * (self.charge + (1.0 - self.charge) * far)
                 self._age = 0 if self._episode is None else self._age
                 self._episode, self._calm = min(score, _MOST_SCORE), 0
             elif self._episode is not None:

@@ -24,8 +24,12 @@ Invariants:
 | file | what it knows |
 |---|---|
 | `dataset.py` | rows for training and what they are of |
-| `featuresets.py`, `lookahead.py` | declared features; whether one looks ahead |
-| `splits.py`, `training.py`, `baselines.py` | walk-forward, XGBoost, what it is compared with |
+| `featuresets.py`, `features_*.py` | declared features, the built-in set, users' sets |
+| `building.py`, `lookahead.py` | rows from bars; whether a feature looks ahead |
+| `splits.py`, `training.py`, `boosting.py` | walk-forward, XGBoost |
+| `baselines.py`, `scoring.py`, `equity.py` | what it is compared with, what it earns |
+| `planted.py` | rows and bars with a signal that was put there, and without |
 | `conformal.py` | intervals: split conformal, adaptive conformal |
-| `manifest.py`, `registry.py` | versions, aliases, lineage |
+| `manifest.py`, `registry.py`, `registry_*.py` | versions, aliases, lineage |
+| `predictor.py`, `cache.py` | a version at work; those that are loaded |
 """

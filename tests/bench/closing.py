@@ -150,7 +150,8 @@ async def measure(folder: Path, symbols: int, history: int, rounds: int) -> dict
         await send(both, [[HISTORICAL]] * PARTITIONS)
         for number in range(history):
             await send(both, [market.second(number, each) for each in range(PARTITIONS)])
-        await send(both, [[FLUSH]] * PARTITIONS)
+        # Behind the flush nothing but a trade closes a second: no clock record.
+        await send(both, [[FLUSH, HISTORICAL]] * PARTITIONS)
         bars = symbols * history
         alone = await backlog(settings_of(broker, folder / "bars", ("bars",)))
         together = await backlog(both)

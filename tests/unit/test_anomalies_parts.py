@@ -98,14 +98,42 @@ def test_a_tails_surprise_is_how_often_it_happens(name: str) -> None:
 
 @pytest.mark.parametrize("rate", [0.01, 0.001])
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
-def test_alarms_come_at_the_rate_that_was_asked_for(rate: float, power: float) -> None:
+@pytest.mark.parametrize("charge", [1.0, 0.25])
+def test_alarms_come_at_the_rate_that_was_asked_for(
+    rate: float, power: float, charge: float
+) -> None:
     chance = random.Random(7)
-    threshold = AlarmThreshold(rate)
+    threshold = AlarmThreshold(rate, charge=charge)
     alarms, count = 0, 60_000
     for _ in range(count):
         threshold.update(chance.expovariate(1.0) ** power)
         alarms += threshold.value is not None and threshold.value.is_alarm
     assert 0.4 * rate < alarms / count < 1.6 * rate
+
+
+def test_faults_do_not_use_up_what_false_alarms_are_allowed() -> None:
+    def limit(charge: float, fault: float | None) -> float:
+        threshold = AlarmThreshold(0.001, charge=charge)
+        for number, item in enumerate(AlarmThreshold.sample(1, 10_800)):
+            # Five in the time of one false alarm.
+            is_fault = fault is not None and number >= 10_000 and number % 200 == 0
+            threshold.update(fault if is_fault and fault is not None else item)
+        assert threshold.value is not None
+        return threshold.value.threshold
+
+    by_charge = {charge: limit(charge, 30.0) - limit(charge, None) for charge in (1.0, 0.25)}
+    assert 0.0 < by_charge[0.25] < 0.5 * by_charge[1.0]
+
+
+def test_alarms_that_are_far_out_come_at_most_so_often() -> None:
+    chance = random.Random(3)
+    threshold = AlarmThreshold(0.001, charge=0.25)
+    alarms, count = 0, 100_000
+    for _ in range(count):
+        # The quotient of two normal items has no mean: no tail of moments fits it.
+        threshold.update(abs(chance.gauss(0.0, 1.0) / chance.gauss(0.0, 1.0)))
+        alarms += threshold.value is not None and threshold.value.is_alarm
+    assert alarms / count < 0.001 / 0.25
 
 
 def test_what_lasts_is_told_once_and_what_grows_again() -> None:

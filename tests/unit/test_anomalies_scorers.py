@@ -9,9 +9,10 @@ import random
 import pytest
 
 from app.contracts.wire import BarRecord, QuoteBarRecord
-from models.anomalies.bars import Observation, observation_of
+from models.anomalies.bars import FEATURES, Observation, observation_of
 from models.anomalies.market import MarketScorer
 from models.anomalies.series import SeriesScorer, interval_of
+from tables.learning import StateVersionError
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND
@@ -87,6 +88,80 @@ def test_a_price_that_is_stuck_is_an_anomaly(quiet: list[Observation]) -> None:
         if scorer.value.is_anomaly:
             found.append(scorer.value.reason)
     assert "stall" in found
+
+
+def of_sizes(item: Observation, times: float) -> Observation:
+    volume = times * (item.volume or 0.0)
+    return item._replace(volume=volume, size=math.log1p(volume))
+
+
+def reasons_of(scorer: MarketScorer, items: list[Observation]) -> list[str]:
+    found = []
+    for item in items:
+        scorer.update(item)
+        assert scorer.value is not None
+        if scorer.value.is_anomaly:
+            found.append(scorer.value.reason)
+    return found
+
+
+def test_sizes_of_a_wrong_scale_are_an_anomaly_and_as_many_more_trades_are_none_of_that_kind(
+    quiet: list[Observation],
+) -> None:
+    scaled = [of_sizes(item, 10.0) for item in quiet[2_500:2_508]]
+    assert "mean" in reasons_of(scorer_after(quiet[:2_500]), scaled)
+    busy = [item._replace(trades=10 * item.trades) for item in scaled]
+    assert "mean" not in reasons_of(scorer_after(quiet[:2_500]), busy)
+    # One block is one trade.
+    block = [of_sizes(quiet[2_500], 1_000.0), *quiet[2_501:2_508]]
+    assert "mean" not in reasons_of(scorer_after(quiet[:2_500]), block)
+
+
+def test_a_shift_of_sizes_that_stays_is_forgotten_when_it_ends(quiet: list[Observation]) -> None:
+    scorer = scorer_after(quiet[:1_000])
+    reasons_of(scorer, [of_sizes(item, 50.0) for item in quiet[1_000:1_300]])
+    reasons_of(scorer, quiet[1_300:1_400])
+    again = reasons_of(scorer, quiet[1_400:3_000])
+    assert "mean" not in again
+
+
+def test_a_price_that_is_stuck_while_many_trade_is_told_sooner(quiet: list[Observation]) -> None:
+    chance, rested = random.Random(5), quiet[:1]
+    for item in quiet[1:]:
+        price = rested[-1].close
+        if chance.random() < 0.4:
+            item = item._replace(open=price, high=price, low=price, close=price)
+        rested.append(item)
+    price, first = rested[-1].close, {}
+    for trades in (2, 14):
+        scorer = scorer_after(rested)
+        for number in range(200):
+            volume = 50.0 * trades
+            bar = Observation(
+                (3_001 + number) * SECOND, 0, price, price, price, price,
+                math.log1p(volume), trades, volume,
+            )  # fmt: skip
+            if "stall" in reasons_of(scorer, [bar]):
+                first[trades] = number
+                break
+    assert 5 < first[14] < 0.6 * first[2]
+
+
+def test_without_volumes_the_mean_of_sizes_says_nothing(quiet: list[Observation]) -> None:
+    scorer = MarketScorer(SECOND)
+    for item in quiet[:1_000]:
+        scorer.update(item._replace(size=0.001, volume=None))
+    assert scorer.value is not None
+    assert scorer.value.features[FEATURES.index("mean")] == 0.0
+    empty = reasons_of(scorer, [item._replace(volume=0.0) for item in quiet[1_000:1_100]])
+    assert "mean" not in empty
+
+
+def test_a_state_of_the_version_before_is_refused(quiet: list[Observation]) -> None:
+    state = scorer_after(quiet[:400]).state()
+    assert state[0] == 2
+    with pytest.raises(StateVersionError, match="version 1, this code reads 2"):
+        MarketScorer.from_state([1, *state[1:]], SECOND)
 
 
 def test_the_newest_bar_revised_is_as_if_it_had_come_so_at_first(quiet: list[Observation]) -> None:

@@ -123,8 +123,8 @@ def test_a_filter_forgets_blocks_and_stays_small() -> None:
             filter_.add(Hashed(texts[begin : begin + 1_000]), mark, 50_000)
         filter_.forget(mark - 5)
         sizes.append(filter_.nbytes)
-    # One or two blocks of 8 bytes a text, for twice as many.
-    assert max(sizes[10:]) <= 2 * 8 * 100_000
+    # One or two blocks of 6 bytes a text, each for twice as many as are held.
+    assert max(sizes[20:]) <= 2 * 6 * 100_000
     assert len(filter_.maybe(Hashed([f"3 {number}" for number in range(9_000)]))) < 20
     filter_.forget(60)
     assert filter_.nbytes == 0
