@@ -161,7 +161,10 @@ async def measure(folder: Path, symbols: int, history: int, rounds: int) -> dict
         }
         taken = await seconds(both, market, history + STRIDE, rounds)
         name = f"{symbols:,} symbols' second to their indicators, ms"
-        figures[f"{name}, median"], figures[f"{name}, worst"] = median(taken), max(taken)
+        # The first comes after a start: the entry of each symbol is read from the store.
+        figures[f"{name}, first after a start"] = taken[0]
+        figures[f"{name}, then median"] = median(taken[1:])
+        figures[f"{name}, then worst"] = max(taken[1:])
         return figures
     finally:
         broker.stop()
@@ -172,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.closing", description=__doc__)
     parser.add_argument("--symbols", type=int, default=10_000)
     parser.add_argument("--history", type=int, default=60, help="seconds of the backlog")
-    parser.add_argument("--rounds", type=int, default=5, help="single seconds")
+    parser.add_argument("--rounds", type=int, default=6, help="single seconds, 2 or more")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args()
     # No setting of the caller's environment or folder may change what is measured.
