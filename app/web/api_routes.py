@@ -20,8 +20,9 @@ def register_api(app: faust.App, engine: Engine, views: Views, health: HealthSta
     own = str(app.conf.canonical_url)
     cluster = Cluster(
         own,
-        app.router.tables_metadata,
-        {stage.agent: stage.changelog for stage in engine.stages.values()},
+        # Not the tables' metadata: agents behind the bars have none.
+        app.router.external_topics_metadata,
+        {stage.agent: stage.source for stage in engine.stages.values()},
         engine.settings.topics.partitions,
     )
     api = Api(engine.settings, Local(own, lambda: app.tables, engine, views, health), cluster)

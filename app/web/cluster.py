@@ -67,7 +67,7 @@ class Cluster:
     Args:
         own: this worker's address, as in the metadata.
         distribution: the metadata as it is now.
-        changelogs: the changelog topic of each agent, by which the metadata knows it.
+        sources: the topic that each agent reads, by which the metadata knows it.
         partitions: of every topic.
         now: monotonic seconds.
     """
@@ -76,14 +76,14 @@ class Cluster:
         self,
         own: str,
         distribution: Callable[[], Distribution],
-        changelogs: Mapping[str, str],
+        sources: Mapping[str, str],
         partitions: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.own = own
         self.partitions = partitions
         self._distribution = distribution
-        self._changelogs = changelogs
+        self._sources = sources
         self._now = now
         self._dead: dict[str, tuple[float, str]] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -99,8 +99,8 @@ class Cluster:
             for partition in partitions
         }
         return [
-            Place(agent, partition, owners.get((self._changelogs[agent], partition)))
-            for agent in sorted(self._changelogs if agents is None else agents)
+            Place(agent, partition, owners.get((self._sources[agent], partition)))
+            for agent in sorted(self._sources if agents is None else agents)
             for partition in range(self.partitions)
         ]
 

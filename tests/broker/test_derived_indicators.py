@@ -5,6 +5,7 @@ What was published is compared with the indicators of the committed bars, taken 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,13 @@ async def test_indicators_follow_the_committed_bars_although_the_worker_is_kille
             await worker.wait_ready()
         await append(settings, bars, 0, bad)
         await wait_drained(settings, worker)
+        status, text = await worker.get("/api/v1/partitions")
+        answer = json.loads(text)
+        assert (status, answer["missing"]) == (200, [])
+        assert {(each["agent"], each["partition"]) for each in answer["partitions"]} == {
+            (agent, number) for agent in settings.agents for number in range(2)
+        }
+        assert {each["owner"] for each in answer["partitions"]} == {worker.url}
         assert await worker.stop() == 0
     states = await expected(settings)
     changelog = await read_topic(settings, output_topic(settings, "indicators.changelog"))

@@ -37,8 +37,8 @@ async def cluster(
 ) -> AsyncIterator[Cluster]:
     made = Cluster(
         OWN,
-        lambda: {url: {"d.bars.changelog": numbers} for url, numbers in owners.items()},
-        {"bars": "d.bars.changelog"},
+        lambda: {url: {"ticks": numbers} for url, numbers in owners.items()},
+        {"bars": "ticks"},
         partitions,
         clock or Clock(),
     )
