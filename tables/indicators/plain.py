@@ -14,7 +14,7 @@ class Close(Indicator):
     SOURCE = "the bar"
 
     def __init__(self) -> None:
-        super().__init__(warm_up=1, memory=0)
+        super().__init__(warm_up=1)
 
     def _step(self, bar: BarRecord) -> float | None:
         return bar.close
@@ -28,7 +28,7 @@ class Volume(Indicator):
     SOURCE = "the bar"
 
     def __init__(self) -> None:
-        super().__init__(warm_up=1, memory=0)
+        super().__init__(warm_up=1)
 
     def _step(self, bar: BarRecord) -> float | None:
         return bar.volume

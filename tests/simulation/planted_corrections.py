@@ -84,5 +84,10 @@ def reading_again_from_the_newest_anchor(deed: Deed) -> Iterator[None]:
 @fault()
 def duplicates_counted_when_read_again(deed: Deed) -> Iterator[None]:
     """Made anew, a bar holds the copies that were duplicates the first time."""
-    with changed(Recall, "_count_once", deed, ("keep[index] = False", "deed()")):
+    with changed(
+        Recall,
+        "_count_once",
+        deed,
+        ("keep[[rows[place] for place in repeated]] = False", "deed(bool(repeated))"),
+    ):
         yield

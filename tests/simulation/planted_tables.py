@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
+import numpy as np
 
 from agents import windowed
 from app.contracts.batch import RecordBatch
@@ -65,14 +66,14 @@ def events_in_the_order_of_the_code(deed: Deed) -> Iterator[None]:
 @fault()
 def ids_evicted_per_batch(deed: Deed) -> Iterator[None]:
     """An id is a duplicate as long as it is in memory, which ends with some batch."""
-    original = Identifiers.seen
+    original = Identifiers._held
 
-    def seen(self: Identifiers, identity: str, watermark: int) -> bool:
-        held = identity in self._known
-        deed(held != original(self, identity, watermark))
-        return held
+    def held(self: Identifiers, identity: str, value: np.uint64, watermark: int) -> bool:
+        found = any(each.minute_of(identity, value) is not None for each in self._spans.values())
+        deed(found != original(self, identity, value, watermark))
+        return found
 
-    with patch.object(Identifiers, "seen", seen):
+    with patch.object(Identifiers, "_held", held):
         yield
 
 

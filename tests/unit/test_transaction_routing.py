@@ -84,6 +84,7 @@ def publish(producer: Producer, records: dict[str, Sequence[Row | RoutedRecord]]
     """Publish as a checkpoint of partition `OWN`; the next changelog offset."""
     publisher = object.__new__(TransactionalProducer)
     publisher._producer = cast("AIOKafkaProducer", producer)
+    publisher._limits = {}
     publisher._transaction_seconds = 10.0
     source = TopicPartition("source", OWN)
     return asyncio.run(publisher.publish(OWN, records, "changelog", source, 7, "group"))
