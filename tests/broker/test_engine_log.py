@@ -171,11 +171,12 @@ async def test_no_clock_is_written_for_a_historical_partition(settings: Settings
         now = time.time_ns()
         await send(settings, {1: [trade(symbol_of(1, 2), now)]})
 
-        async def two_clocks() -> bool:
+        async def other_clock() -> bool:
+            # One: a trade at the end of ten seconds has the next one a minute later.
             log = await read_topic(settings, topic)
-            return sum(b'"clock"' in (each.value or b"") for each in log[1]) >= 2
+            return any(b'"clock"' in (each.value or b"") for each in log[1])
 
-        await until(two_clocks, lambda: worker.tail, 40)
+        await until(other_clock, lambda: worker.tail, 40)
         log = await read_topic(settings, topic)
         assert len(log[0]) == 2
         # The flush closes everything and ends the mode; nothing is open, so no clock is due.

@@ -179,7 +179,7 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
     )
     api = register_api(application, cast(Any, engine), cast(Any, views), health)
     owners[api.cluster.own] = [0, 1]
-    api.cluster._distribution = lambda: {u: {stage.changelog: p} for u, p in owners.items()}
+    api.cluster._distribution = lambda: {u: {stage.source: p} for u, p in owners.items()}
     web: Any = application.web
     async with TestClient(TestServer(await web.wsgi())) as client:
         yield Page(client, engine, views, health, api, owners)
