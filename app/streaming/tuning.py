@@ -63,7 +63,7 @@ def tune_memory() -> bool:
 
 
 def release_memory() -> bool:
-    """Give back to the system what glibc holds free; takes some milliseconds, for a thread.
+    """Give back to the system what glibc holds free; for a thread, it walks all of it.
 
     Columns of a batch and rows of a checkpoint are of all sizes, and what is free between them is
     kept: 120 of 840 MB after half an hour at 26,000 events/s, and growing.
