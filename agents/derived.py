@@ -70,6 +70,10 @@ class DerivedState(PartitionState[DerivedPartition]):
         """What its partition waits for."""
         return self._partition.clock_due(idle)
 
+    def announcements(self) -> Sequence[bytes]:
+        """What its partition wants to be said in the log."""
+        return self._partition.announcements()
+
     def forming(self) -> tuple[list[bytes], int]:
         """Nothing is published beside the checkpoints."""
         return [], 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from app.contracts.batch import RecordBatch
@@ -43,6 +44,10 @@ class PartitionState(Generic[Partition]):
     def apply(self, batch: RecordBatch) -> None:
         """Take a batch."""
         self._partition.apply(batch)
+
+    def announcements(self) -> Sequence[bytes]:
+        """Nothing is to be said in the log."""
+        return ()
 
     @property
     def recall(self) -> Recall | None:

@@ -60,6 +60,7 @@ from app.setting_groups import (
     Name,
     PairSettings,
     PortfolioSettings,
+    PredictionSettings,
     QualitySettings,
     TopicPrefix,
     TopicSettings,
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     portfolio: PortfolioSettings = PortfolioSettings()
     anomalies: AnomalySettings = AnomalySettings()
     models: ModelSettings = ModelSettings()
+    predictions: PredictionSettings = PredictionSettings()
     quality: QualitySettings = QualitySettings()
     raising: RaisingSettings = RaisingSettings()
     price_alerts: PriceAlertSettings = PriceAlertSettings()

@@ -107,7 +107,7 @@ AGENT_TOPICS: Mapping[str, AgentTopics] = {
     "indicators": AgentTopics(
         "bars",
         {
-            "indicators": ("indicators", "indicators of each closed bar and its revisions"),
+            "indicators": ("indicators", "indicators of each closed bar, and moves of aliases"),
             "dead": _dead("indicators"),
         },
     ),
@@ -150,6 +150,15 @@ AGENT_TOPICS: Mapping[str, AgentTopics] = {
             "notifications": ("notifications", "messages for people, by channel"),
             "undelivered": ("notifications.dead", "those that a channel never takes"),
             "dead": _dead("alerts"),
+        },
+    ),
+    "predictions": AgentTopics(
+        "indicators",
+        {
+            "predictions": ("predictions", "predicted returns of each closed bar, with intervals"),
+            "outcomes": ("predictions.outcomes", "what became of each prediction"),
+            "monitoring": ("predictions.monitoring", "hourly: errors, coverage, drift of versions"),
+            "dead": _dead("predictions"),
         },
     ),
 }

@@ -20,7 +20,7 @@ counts and `dead`. An entry that has changed since the last checkpoint is never 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -134,6 +134,13 @@ class DerivedPartition(ABC):
             idle: ns since the log last moved.
         """
         return None
+
+    def announcements(self) -> Sequence[bytes]:
+        """Control records that the source log lacks; what they say holds once it comes by the log.
+
+        Asked for several times a second.
+        """
+        return ()
 
     # --- what it uses ----------------------------------------------------------------------
 

@@ -20,12 +20,15 @@ from app.cli.common import CandlewickGroup
 from app.cli.completion import completion
 from app.cli.dead import dead
 from app.cli.doctor import doctor
+from app.cli.features import features
 from app.cli.feeds import replay
 from app.cli.indicators import indicators
 from app.cli.models import models
+from app.cli.predict import predict
 from app.cli.profile import profile
 from app.cli.reconcile import reconcile
 from app.cli.reset import reset
+from app.cli.retrain import retrain
 from app.cli.run import run
 from app.cli.settings import settings
 from app.cli.simulate import simulate
@@ -51,7 +54,7 @@ class Commands(CandlewickGroup):
             "topics",
             "settings",
         ),
-        "Predict": ("train", "models"),
+        "Predict": ("train", "retrain", "predict", "models", "features"),
         "Operate": ("worker", "broker", "alerts", "reset", "completion"),
     }
 
@@ -86,12 +89,15 @@ for command in (
     completion,
     dead,
     doctor,
+    features,
     indicators,
     models,
+    predict,
     profile,
     reconcile,
     replay,
     reset,
+    retrain,
     run,
     settings,
     simulate,

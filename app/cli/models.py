@@ -17,6 +17,8 @@ from app.cli.common import (
     table_lines,
 )
 from app.cli.markets import market_options
+from app.cli.models_mirror import mirror
+from app.cli.models_online import online
 from app.cli.models_registry import COMMANDS
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def models() -> None:
     """Versions of models, and what predictions are made of."""
 
 
-for each in COMMANDS:
+for each in (*COMMANDS, online, mirror):
     models.add_command(each)
 
 

@@ -41,7 +41,7 @@ def registry_location(settings: Settings, chosen: str | None = None) -> str:
 
 
 @contextmanager
-def _registry(location: str | None) -> Iterator[Registry]:
+def open_registry(location: str | None) -> Iterator[Registry]:
     """Give the registry; what is wrong with it is one line, and exit code 1."""
     from models.predicting.boosting import TrainingError
     from models.predicting.registry import Registry
@@ -65,7 +65,8 @@ def _plain(record: Any) -> Any:
     return msgspec.to_builtins(record)
 
 
-def _user(chosen: str | None) -> str | None:
+def user_name(chosen: str | None) -> str | None:
+    """Return who moves an alias: the name given, or the user's, where it is known."""
     return chosen or os.environ.get("USER")
 
 
@@ -81,7 +82,7 @@ def list_versions(name: str | None, location: str | None, as_json: bool) -> None
     Example:
       candlewick models list
     """
-    with _registry(location) as registry:
+    with open_registry(location) as registry:
         rows = [
             row
             for each in ([name] if name is not None else registry.names())
@@ -150,7 +151,7 @@ def show(name: str, version: str, location: str | None, as_json: bool) -> None:
     Example:
       candlewick models show returns champion
     """
-    with _registry(location) as registry:
+    with open_registry(location) as registry:
         found = registry.lineage(name, _chosen(registry, name, version))
     if as_json:
         print_json(
@@ -175,6 +176,7 @@ def _manifest_lines(manifest: Manifest) -> list[str]:
         f"target     return over {manifest.horizon} bars of {manifest.interval}",
         f"data       {_moment(manifest.data_from)} to {_moment(manifest.data_to)}, "
         f"{manifest.rows:,} rows, {len(manifest.symbols)} symbols",
+        *_market_lines(manifest),
         f"libraries  {', '.join(f'{key} {text}' for key, text in manifest.libraries.items())}",
         f"commit     {manifest.commit or 'unknown'}",
     ]
@@ -184,6 +186,13 @@ def _manifest_lines(manifest: Manifest) -> list[str]:
     lines += [f"file       {each.name}, {each.size:,} bytes" for each in manifest.files]
     lines += [f"member     version {one.version}, weight {one.weight}" for one in manifest.members]
     return lines
+
+
+def _market_lines(manifest: Manifest) -> list[str]:
+    return [
+        f"calendar   {each.name} ({each.fingerprint:.16}), {len(each.symbols)} symbols"
+        for each in manifest.market or ()
+    ]
 
 
 def _move_line(move: Move) -> str:
@@ -208,11 +217,11 @@ def promote(
     Example:
       candlewick models promote returns 3 --reason 'better by 2 % out of sample'
     """
-    with _registry(location) as registry:
+    with open_registry(location) as registry:
         move = registry.promote(
-            name, alias, version, reason=reason, by=_user(by), time=time.time_ns()
+            name, alias, version, reason=reason, by=user_name(by), time=time.time_ns()
         )
-    _say_moved(name, move)
+    say_moved(name, move)
 
 
 @click.command()
@@ -228,12 +237,13 @@ def rollback(name: str, alias: str, reason: str, by: str | None, location: str |
     Example:
       candlewick models rollback returns --reason 'live error doubled'
     """
-    with _registry(location) as registry:
-        move = registry.rollback(name, alias, reason=reason, by=_user(by), time=time.time_ns())
-    _say_moved(name, move)
+    with open_registry(location) as registry:
+        move = registry.rollback(name, alias, reason=reason, by=user_name(by), time=time.time_ns())
+    say_moved(name, move)
 
 
-def _say_moved(name: str, move: Move) -> None:
+def say_moved(name: str, move: Move) -> None:
+    """Print what an alias names now."""
     click.echo(f"{name} {move.alias}: version {move.version}, generation {move.generation}")
 
 
@@ -255,7 +265,7 @@ def verify(name: str | None, version: int | None, location: str | None, as_json:
     from models.predicting.registry_errors import ModelError
 
     rows: list[dict[str, Any]] = []
-    with _registry(location) as registry:
+    with open_registry(location) as registry:
         for each in [name] if name is not None else registry.names():
             for number in [version] if version is not None else registry.versions(each):
                 fault = None
@@ -306,7 +316,7 @@ def publish(
             safe_text(f"{description}: {error}"), param_hint="DESCRIPTION"
         ) from None
     contents = {each.name: each.read_bytes() for each in files}
-    with _registry(location) as registry:
+    with open_registry(location) as registry:
         check_publishable(told, contents)
         manifest = registry.publish(told, contents)
         click.echo(f"{manifest.name} {manifest.version}")
@@ -316,10 +326,10 @@ def publish(
                 alias,
                 manifest.version,
                 reason="named when it was published",
-                by=_user(None),
+                by=user_name(None),
                 time=time.time_ns(),
             )
-            _say_moved(manifest.name, move)
+            say_moved(manifest.name, move)
 
 
 #: For the group `models`.

@@ -67,6 +67,13 @@ from app.cli.common import (
 )
 @click.option("--burst-every", type=DURATION, default="30s", show_default=True)
 @click.option("--burst-length", type=DURATION, default="2s", show_default=True)
+@click.option(
+    "--signal",
+    type=SHARE,
+    help="Share of the variance of the return over the next horizon that return and volume of the "
+    "last one foretell: 5%. 0: a martingale. Without it prices are pulled back to their start.",
+)
+@click.option("--signal-horizon", type=DURATION, default="1m", show_default=True)
 @click.option("--session", metavar="HH:MM-HH:MM", help="Trade within these hours on weekdays.")
 @click.option("--time-zone", default="America/New_York", show_default=True, help="Of the session.")
 @click.option(
@@ -90,6 +97,8 @@ def simulate(
     burst_factor: float,
     burst_every: int,
     burst_length: int,
+    signal: float | None,
+    signal_horizon: int,
     session: str | None,
     time_zone: str,
     start: int | None,
@@ -105,9 +114,11 @@ def simulate(
     Example:
       candlewick simulate --symbols 50 --rate 2000 --quotes-per-trade 4
       candlewick simulate --accounts 20 --seed 7
+      candlewick simulate --symbols 40 --rate 100 --signal 20% --signal-horizon 10s
     """
     from app.admin import ensure_topics
     from app.feeds.market import SECOND, MarketOptions, parse_session
+    from app.feeds.signal import Signal
     from app.feeds.simulator import Faults, Pace, SimulationSummary
     from app.feeds.simulator import simulate as send
     from app.feeds.transactions import TransactionOptions
@@ -126,6 +137,7 @@ def simulate(
             burst_seconds=burst_length / SECOND,
             session=None if session is None else parse_session(session, time_zone),
             seed=seed,
+            signal=None if signal is None else Signal(signal, signal_horizon),
         )
         trading = None
         if accounts:

@@ -90,6 +90,10 @@ REASONS: Final[dict[str, Reason]] = {
         "bars.recall_horizon",
         "compare it with the trade as it was sent, resend it edited",
     ),
+    "missing_indicators": Reason(
+        "the indicators lack one that the feature sets read, or the close",
+        "nothing to mend; find who else writes to this topic",
+    ),
     "unknown_pair": Reason(
         "no pair of that name is configured (pairs.pairs)",
         "nothing to mend; find who else writes to this topic",

@@ -15,6 +15,7 @@ from app.contracts.portfolio import (
     Progress,
     Transaction,
 )
+from app.contracts.predictions import AliasMove, Prediction, PredictionOutcome
 from app.contracts.quality import QualityEvent, QualitySummary
 from app.contracts.records import (
     ActivityBar,
@@ -55,6 +56,9 @@ RECORDS: Final[dict[str, type[Contract]]] = {
     "limit": Limit,
     "quality_event": QualityEvent,
     "quality_summary": QualitySummary,
+    "alias_move": AliasMove,
+    "prediction": Prediction,
+    "prediction_outcome": PredictionOutcome,
     "quote_bar": QuoteBar,
 }
 

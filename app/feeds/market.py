@@ -8,6 +8,9 @@ fast they are asked for and sent.
 Each event moves its symbol's mid price, a geometric random walk that is pulled back to its anchor
 (an Ornstein-Uhlenbeck process, so an endless run stays in bounds). A quote is the mid less and
 plus half a spread; a trade prints at the bid or at the ask. Popular symbols trade more (Zipf).
+
+So returns can be foretold a little: prices are pulled back, and bounce between bid and ask. Where
+it must be known how much, a signal (signal.py) moves the mid prices instead, by time, not by event.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.feeds.columns import Origin, QuoteColumns, TradeColumns, Vocabulary
+from app.feeds.signal import HALF_SPREAD, HEAVY, LOWEST_PRICE, Signal, SignalPath
 
 SOURCE: Final = "simulator"
 VENUE: Final = "SIM"
@@ -88,6 +92,7 @@ class MarketOptions:
         burst_seconds: of a burst, in the mean.
         session: trading hours; None: always.
         seed: of all random choices.
+        signal: moves the mid prices; None: the walk that is pulled back.
     """
 
     symbols: int = 8
@@ -98,6 +103,7 @@ class MarketOptions:
     burst_seconds: float = 2.0
     session: Session | None = None
     seed: int = 0
+    signal: Signal | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.symbols <= 100_000:
@@ -130,10 +136,14 @@ class Market:
         )
         weight = 1 / np.arange(1, count + 1) ** 0.8
         self._shares = np.cumsum(weight / weight.sum())
-        self._anchor = self._random.uniform(np.log(10), np.log(500), count)
+        lowest, widest = (10.0, 3) if options.signal is None else (LOWEST_PRICE, HALF_SPREAD)
+        self._anchor = self._random.uniform(np.log(lowest), np.log(500), count)
         self._log = self._anchor.copy()
+        self._path: SignalPath | None = None
+        if options.signal is not None:
+            self._path = SignalPath(options.signal, self._anchor, BLOCK, options.seed)
         #: Half a spread of each symbol, in ticks.
-        self._half = self._random.integers(1, 4, count)
+        self._half = self._random.integers(1, widest + 1, count)
         origins = vocabulary.origins
         self._regular = origins.number(Origin(VENUE, (), SOURCE))
         self._odd = origins.number(Origin(VENUE, ("odd_lot",), SOURCE))
@@ -147,7 +157,7 @@ class Market:
         time = begin + np.sort(self._random.integers(0, BLOCK, count))
         symbol = np.searchsorted(self._shares, self._random.random(count), side="right")
         symbol = np.minimum(symbol, self.options.symbols - 1)
-        mid = self._walk(symbol)
+        mid = self._walk(symbol) if self._path is None else self._follow(self._path, begin, symbol)
         trades = self._random.random(count) * (1 + self.options.quotes_per_trade) < 1
         sequence = self._sequence + np.arange(count, dtype=np.int64)
         self._sequence += count
@@ -157,7 +167,10 @@ class Market:
         lots = self._random.geometric(0.2, (2, count)) * LOT
         side = self._random.random(count) < 0.5
         odd = self._random.random(count) < ODD_LOTS
-        size = np.where(odd, lots[0] % 100 + 1, lots[0] * 4).astype(np.float64)
+        round_size = lots[0] * 4
+        if self._path is not None:
+            round_size = round_size * np.where(self._path.heavy[symbol], HEAVY, 1)
+        size = np.where(odd, lots[0] % 100 + 1, round_size).astype(np.float64)
         price = np.round(np.where(side, bid, ask), 2).astype(np.float64)
         rows = np.flatnonzero(trades)
         quotes = np.flatnonzero(~trades)
@@ -197,6 +210,13 @@ class Market:
             if self._burst:
                 expected *= options.burst_factor
         return expected
+
+    def _follow(
+        self, path: SignalPath, begin: int, symbol: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float64]:
+        """The mid price at each event, from the path of the signal."""
+        path.advance(begin)
+        return np.asarray(np.exp(path.log)[symbol], dtype=np.float64)
 
     def _walk(self, symbol: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
         """The mid price after each event; the symbols' walks go on from block to block."""

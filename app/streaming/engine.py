@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from faust.types import TP
@@ -55,6 +56,16 @@ class Follower(Protocol):
 
     async def stop(self) -> None:
         """The worker stops."""
+
+
+class Taken(Enum):
+    """What of a batch was applied: all (or up to what asks for the log), or none of the rest."""
+
+    ALL = "all"
+    #: As much as there was room for.
+    FULL = "full"
+    #: It is not the next one, or the state was dropped.
+    NOT = "not"
 
 
 class Engine:
@@ -153,11 +164,11 @@ class Engine:
             self._wait_for_room(runner, tp)
             return
         runner.backlog = self.consumer.known_ends([tp]).get(tp, 0) > batch.next
-        accepted = await self._apply(runner, batch)
-        if accepted and not runner.asks and runner.position < batch.next:
-            # It was full before the end.
+        taken = await self._apply(runner, batch)
+        if taken is Taken.FULL:
             self._wait_for_room(runner, tp)
             return
+        accepted = taken is Taken.ALL
         if accepted and runner.asks:
             # A correction: what it changes is read from the log, then the rest is taken.
             accepted = await runner.take_rest(batch)
@@ -175,7 +186,7 @@ class Engine:
             self.rebalances.hold(tp)
             self.start(self._release(runner))
 
-    async def _apply(self, runner: PartitionRunner, batch: RecordBatch) -> bool:
+    async def _apply(self, runner: PartitionRunner, batch: RecordBatch) -> Taken:
         """Apply a batch, piece by piece where the stage is slow, as long as there is room."""
         piece = runner.stage.piece
         for part in [batch] if piece is None else batch.pieces(piece):
@@ -183,13 +194,17 @@ class Engine:
                 # Another agent had to read it again.
                 continue
             if not self._accept(runner, part):
-                return False
-            if runner.full:
+                return Taken.NOT
+            if runner.asks:
                 break
+            if runner.full and runner.position < batch.next:
+                return Taken.FULL
             if piece is not None:
-                # Checkpoints, heart-beats and the other partitions have their turn.
+                # Checkpoints, heart-beats and the other partitions have their turn; in one of them
+                # the state may be dropped.
                 await asyncio.sleep(0)
-        return True
+        whole = runner.asks or (runner.ready and runner.position >= batch.next)
+        return Taken.ALL if whole else Taken.NOT
 
     def _accept(self, runner: PartitionRunner, batch: RecordBatch) -> bool:
         began = time.perf_counter()

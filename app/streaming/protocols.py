@@ -83,6 +83,9 @@ class State(Protocol):
     def clock_due(self, idle: int) -> int | None:
         """Event time (ns) of the clock record to write after `idle` ns without movement, if any."""
 
+    def announcements(self) -> Sequence[bytes]:
+        """Control records that the source log lacks; asked for anew until they have come by it."""
+
     def forming(self) -> tuple[list[bytes], int]:
         """Values to publish outside the checkpoint, and how many bars are in them."""
 

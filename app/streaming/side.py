@@ -2,7 +2,8 @@
 
 Forming bars are at most once, five times a second. Clock records go to the source topic when
 a partition's maximum event time has not moved for a second at the log's end and a window is open:
-the decision to close is taken from the log, where the clock record then is.
+the decision to close is taken from the log, where the clock record then is. Announcements (moves of
+a model's alias) go there, too.
 
 A partition without input needs nothing from the broker, so it is asked: `/readyz` says when it does
 not answer, and what keeps a partition from publishing.
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
 from faust.types import TP
 
 from app.connection import client_options
 from app.observe.gauges import Stalls
 from app.observe.health import Phase
+from app.streaming.announcing import Announcer
 from app.streaming.transaction import abandon
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 FORMING_SECONDS = 0.2
 CLOCK_SECONDS = 0.05
+ANNOUNCE_SECONDS = 0.25
 GAUGE_SECONDS = 1.0
 ASK_SECONDS = 1.0
 #: At least so many seconds between a producer that has lost a record and the next one.
@@ -60,6 +64,7 @@ class SideChannel:
         #: When (monotonic) a clock record was sent at which position.
         self._clocks: dict[RunnerKey, tuple[int, float]] = {}
         self._stalls = Stalls()
+        self._announcer = Announcer(self)
         #: When (monotonic) the broker answered last, and whether its silence was told.
         self._answered = 0.0
         self._silent = False
@@ -76,6 +81,7 @@ class SideChannel:
             self._tasks = [
                 asyncio.create_task(self._every(FORMING_SECONDS, self._send_forming)),
                 asyncio.create_task(self._every(CLOCK_SECONDS, self._send_clocks)),
+                asyncio.create_task(self._every(ANNOUNCE_SECONDS, self._send_announcements)),
                 asyncio.create_task(self._every(GAUGE_SECONDS, self._gauges)),
                 asyncio.create_task(self._every(FORMING_SECONDS, self._tell_health)),
                 asyncio.create_task(self._every(ASK_SECONDS, self._ask_broker)),
@@ -138,16 +144,22 @@ class SideChannel:
                 self._made, self._lossy = self._engine.now(), False
             return self._producer
 
-    async def _send(self, topic: str, partition: int, value: bytes) -> None:
+    async def send(
+        self, topic: str, partition: int, value: bytes
+    ) -> asyncio.Future[RecordMetadata]:
+        """Send a record beside the checkpoints; the future is done when the broker has it."""
         producer = await self._ready_producer()
         try:
-            sent = await producer.send(topic, value=value, partition=partition)
+            sent: asyncio.Future[RecordMetadata] = await producer.send(
+                topic, value=value, partition=partition
+            )
         except Exception:
             self._lossy = True
             raise
         sent.add_done_callback(partial(self._settle, topic))
+        return sent
 
-    def _settle(self, topic: str, sent: asyncio.Future[object]) -> None:
+    def _settle(self, topic: str, sent: asyncio.Future[RecordMetadata]) -> None:
         if not sent.cancelled() and (error := sent.exception()) is not None:
             self._lossy = True
             logger.warning("topic %s: a record beside the checkpoints was lost: %r", topic, error)
@@ -161,7 +173,7 @@ class SideChannel:
         for runner in self._ready():
             values, bars = runner.state.forming()
             for value in values:
-                await self._send(runner.stage.forming_topic, runner.partition, value)
+                await self.send(runner.stage.forming_topic, runner.partition, value)
             if bars:
                 self._engine.metrics.forming_sent(runner.stage.agent, bars)
 
@@ -183,7 +195,12 @@ class SideChannel:
                 continue
             self._clocks[key] = (runner.position, now)
             value = b'{"type":"clock","event_time":%d}' % event_time
-            await self._send(key.topic, key.partition, value)
+            await self.send(key.topic, key.partition, value)
+
+    async def _send_announcements(self) -> None:
+        if not self._away:
+            for runner in self._ready():
+                await self._announcer.announce(runner)
 
     async def _ask_broker(self) -> None:
         """Note when it answers; say once that it does not, and once that it does again."""

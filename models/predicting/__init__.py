@@ -30,6 +30,8 @@ Invariants:
 | `baselines.py`, `scoring.py`, `equity.py` | what it is compared with, what it earns |
 | `planted.py` | rows and bars with a signal that was put there, and without |
 | `conformal.py` | intervals: split conformal, adaptive conformal |
+| `drift.py` | whether features still lie where they lay in training (PSI) |
+| `monitoring.py`, `monitoring_*.py` | live errors, coverage; challenger beside champion |
 | `manifest.py`, `registry.py`, `registry_*.py` | versions, aliases, lineage |
 | `predictor.py`, `cache.py` | a version at work; those that are loaded |
 """

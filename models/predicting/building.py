@@ -277,13 +277,21 @@ def _within_session(
     """Return where no session begins or ends in bars with these ends and the `ahead` ns after."""
     if market is None or isinstance(market, AlwaysOpen):
         return np.ones(len(ends), np.bool_)
-    day_of, last_day_of = TradingDays(market), TradingDays(market)
-    found = np.zeros(len(ends), np.bool_)
-    for number, end in enumerate(ends.tolist()):
-        start, until = end - length, end + ahead
-        opened = market.open_between(start, until)
-        # Closed all the while, and of one day: before the open, or after the close.
-        found[number] = opened == until - start or (
-            opened == 0 and day_of(start) == last_day_of(until - length)
-        )
-    return found
+    return np.array([within_session(end, length, ahead, market) for end in ends.tolist()], np.bool_)
+
+
+def within_session(end: int, length: int, ahead: int, market: Market | None) -> bool:
+    """Return whether no session begins or ends in a bar and the `ahead` ns after it.
+
+    Args:
+        end, length: of the bar, ns.
+        market: None where sessions do not matter.
+    """
+    if market is None or isinstance(market, AlwaysOpen):
+        return True
+    start, until = end - length, end + ahead
+    opened = market.open_between(start, until)
+    # Closed all the while, and of one day: before the open, or after the close.
+    return opened == until - start or (
+        opened == 0 and market.day_of(start) == market.day_of(until - length)
+    )

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +18,7 @@ import msgspec
 
 from models.predicting.baselines import BASELINES
 from models.predicting.conformal import Calibration
+from models.predicting.drift import DriftReference
 from models.predicting.registry_errors import CorruptModelError, MismatchedModelError
 
 #: Of manifests and of moves of an alias. Other formats are refused by name.
@@ -69,6 +71,29 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _need(_SHA256.fullmatch(self.sha256) is not None, f"{self.sha256!r} is not a SHA-256")
 
 
+class TrainedMarket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A calendar that features were computed with, and for which of the symbols.
+
+    Attributes:
+        name: for people: `XNYS`, `24/7`.
+        fingerprint: `Market.fingerprint`, of all open times.
+        symbols: sorted.
+    """
+
+    name: str
+    fingerprint: str
+    symbols: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _need(bool(self.fingerprint and self.symbols), f"market {self.name!r} says nothing")
+        _need(sorted(set(self.symbols)) == list(self.symbols), "symbols not distinct and sorted")
+
+    def has(self, symbol: str) -> bool:
+        """Return whether a symbol was trained on with this calendar."""
+        place = bisect_left(self.symbols, symbol)
+        return place < len(self.symbols) and self.symbols[place] == symbol
+
+
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a trainer says of a model; the registry adds the version and the files.
 
@@ -90,7 +115,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         commit: of the code, if it is known.
         scores: by `model` and each of `BASELINES`, metrics out of sample.
         calibration: residuals out of sample; None where there are no intervals.
+        drift: where the features of the rows lay; None where nobody says, as before there was any.
         members: of an ensemble, and of no other kind.
+        market: calendars of the symbols; None where it is not known, as in older manifests.
     """
 
     name: str
@@ -112,7 +139,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     commit: str | None = None
     scores: dict[str, dict[str, float]]
     calibration: Calibration | None = None
+    drift: DriftReference | None = None
     members: tuple[Member, ...] = ()
+    market: tuple[TrainedMarket, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what nobody could use or judge.
@@ -127,6 +156,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         )
         names = self.feature_names
         _need(0 < len(names) == len(set(names)), "feature names are none or not distinct")
+        drift = self.drift
+        fits = drift is None or len(drift.cuts) == len(names)
+        _need(fits, "a drift reference of other features than are named")
         _need(self.horizon > 0 and self.rows > 0, "horizon or rows are not above zero")
         _need(self.data_from <= self.data_to, "data that end before they begin")
         missing = [each for each in (MODEL, *BASELINES) if not self.scores.get(each)]
@@ -180,6 +212,24 @@ class Manifest(Description, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise MismatchedModelError(file, found, expected)
         if self.interval != interval:
             raise MismatchedModelError(file, f"bars of {self.interval}", f"bars of {interval}")
+
+    def require_market(self, file: str, symbol: str, fingerprint: str) -> None:
+        """Check that features of a symbol come from a calendar that was trained on.
+
+        A symbol of the training must have the calendar that it had there, any other symbol one of
+        those that were. A version that names no calendar says nothing, and is taken as it is.
+
+        Raises:
+            MismatchedModelError: another calendar.
+        """
+        if self.market is None:
+            return
+        own = [each for each in self.market if each.has(symbol)] or list(self.market)
+        if any(each.fingerprint == fingerprint for each in own):
+            return
+        named = " or ".join(f"{each.name} ({each.fingerprint:.16})" for each in own)
+        found = f"trained with the calendar {named}"
+        raise MismatchedModelError(file, found, f"{fingerprint:.16}, that of {symbol} here")
 
 
 def draft_manifest(description: Description, files: Mapping[str, bytes]) -> Manifest:

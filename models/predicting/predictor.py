@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from models.predicting.boosting import TrainingError, load_booster
 from models.predicting.manifest import Manifest
+from models.predicting.online_version import OnlineVersion
 from models.predicting.registry_contents import LoadedVersion
 from models.predicting.registry_errors import CorruptModelError, MismatchedModelError
 
@@ -112,11 +113,20 @@ class BoosterPredictor:
 
 
 class EnsemblePredictor:
-    """The weighted mean of versions, added in the order of the manifest."""
+    """The weighted mean of versions, added in the order of the manifest.
+
+    Raises:
+        ModelError: a member that learns from what comes, or as the member's class says.
+    """
 
     def __init__(self, version: LoadedVersion) -> None:
         self._version = version
-        self._members = tuple(make_predictor(each) for each in version.members)
+        for each in version.members:
+            if each.manifest.kind == "river":
+                # Its predictions are those of who serves it, and in here it would not learn.
+                where, found = version.where("manifest.json"), f"member {each.manifest.version}"
+                raise MismatchedModelError(where, f"{found} of kind river", "kind xgboost")
+        self.members = tuple(make_predictor(each) for each in version.members)
         self._weights = tuple(each.weight for each in version.manifest.members)
 
     @property
@@ -129,13 +139,16 @@ class EnsemblePredictor:
 
     def predict(self, rows: Rows) -> Floats:
         total = np.zeros(len(rows))
-        for weight, member in zip(self._weights, self._members, strict=True):
+        for weight, member in zip(self._weights, self.members, strict=True):
             total += weight * member.predict(rows)
         return total / sum(self._weights)
 
 
 def make_predictor(version: LoadedVersion) -> Predictor:
     """Return what predicts by a version.
+
+    One that learns from what comes, an `OnlineVersion`, predicts here as it did when it was
+    published; who serves it lets it learn.
 
     Raises:
         ModelError: its kind is not known here, or as the kind's class says.
@@ -146,9 +159,8 @@ def make_predictor(version: LoadedVersion) -> Predictor:
         return BoosterPredictor(version)
     if kind == "ensemble":
         return EnsemblePredictor(version)
-    where = version.where("manifest.json")
-    # An online learner's state changes with each label; its agent holds it.
-    raise MismatchedModelError(where, f"kind {kind}", "kind xgboost or ensemble")
+    # Of the kinds that a manifest can name, `river` is left.
+    return OnlineVersion(version)
 
 
 def _model_file(version: LoadedVersion) -> str:

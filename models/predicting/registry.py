@@ -204,6 +204,10 @@ class Registry:
             raise MissingModelError(where, "names no version", f"a version of {name}")
         return move.version
 
+    def current(self, name: str, alias: str) -> Move | None:
+        """Return the move in force, also one that names no version; None where there was none."""
+        return self._moves(name).current(_checked(alias))
+
     def history(self, name: str, alias: str) -> tuple[Move, ...]:
         """Return all moves of an alias, oldest first."""
         return tuple(self._moves(name).history(_checked(alias)))[::-1]

@@ -26,12 +26,14 @@ class LoadedVersion:
         files: contents by name.
         place: where they were read, for errors.
         members: of an ensemble, in its manifest's order.
+        sha256: of the manifest's file; empty where it was not read from one.
     """
 
     manifest: Manifest
     files: dict[str, bytes]
     place: str
     members: tuple[LoadedVersion, ...] = ()
+    sha256: str = ""
 
     @property
     def size(self) -> int:
@@ -86,7 +88,7 @@ def read_version(store: Store, name: str, version: int) -> LoadedVersion:
         CorruptModelError: a file is not as it was published.
         MismatchedModelError: another format, or members that do not fit.
     """
-    manifest, _ = read_manifest(store, name, version)
+    manifest, sha256 = read_manifest(store, name, version)
     folder = version_folder(name, version)
     files: dict[str, bytes] = {}
     for file in manifest.files:
@@ -108,7 +110,7 @@ def read_version(store: Store, name: str, version: int) -> LoadedVersion:
     place = store.where(folder)
     check_members(store, manifest, f"{place}/{MANIFEST}")
     members = tuple(read_version(store, name, each.version) for each in manifest.members)
-    return LoadedVersion(manifest, files, place, members)
+    return LoadedVersion(manifest, files, place, members, sha256)
 
 
 def check_members(store: Store, whole: Manifest, where: str) -> None:

@@ -38,6 +38,7 @@ from models.predicting.boosting import (
 )
 from models.predicting.conformal import ALPHA, Calibration, Intervals, calibrate, walk_intervals
 from models.predicting.dataset import TrainingSet
+from models.predicting.drift import DriftReference, drift_reference
 from models.predicting.scoring import Score, score
 from models.predicting.splits import Fold, Rows, hold_out, walk_forward
 
@@ -136,6 +137,7 @@ class TrainedModel:
         folds: each step of the walk.
         calibration: of the final model, from the rows it was not fitted on; thinned.
         calibration_rows: how many those were.
+        drift: where the features of all rows lay, for the monitoring.
         out_of_sample: what the scores are of; for the report, not for the manifest.
     """
 
@@ -157,6 +159,7 @@ class TrainedModel:
     folds: tuple[FoldResult, ...]
     calibration: Calibration
     calibration_rows: int
+    drift: DriftReference
     out_of_sample: OutOfSample
 
     def manifest_scores(self) -> dict[str, dict[str, float]]:
@@ -240,6 +243,7 @@ def train(
         tuple(results),
         calibration.thinned(),
         len(tail),
+        drift_reference(rows.features),
         tested,
     )
 

@@ -29,12 +29,12 @@ GOALS = {1: 1.0, 1_000: 5.0}
 WARM = 20
 
 
-def trained(seed: int) -> bytes:
+def trained(seed: int, columns: int = FEATURES) -> bytes:
     """Return a model that has grown all its trees to their depth, as UBJ."""
     import xgboost
 
     chance = np.random.default_rng(seed)
-    rows = sample_rows(8_000, FEATURES, seed)
+    rows = sample_rows(8_000, columns, seed)
     target = np.nan_to_num(rows[:, 0]) + chance.standard_normal(len(rows))
     settings = {"nthread": 1, "seed": seed, "max_depth": DEPTH, "eta": 0.05}
     made = xgboost.train(settings, xgboost.DMatrix(rows, target, nthread=1), TREES)

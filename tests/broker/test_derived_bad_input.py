@@ -7,7 +7,8 @@ that it has in the log, as if nothing had ever been between. So nothing is left 
 comparison: positions within legs and findings are those of the log as well.
 
 The bars and quotes agents run, too: they bury what the quality agents count as dead, and what they
-publish is good input of others.
+publish is good input of others. So does the predictions agent's registry: the moves of its aliases
+come into the log before anything else.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from app.settings import Settings
 from app.topics import AGENT_TOPICS, WINDOWED, output_topic, output_topics, source_topic
 from tables.rows import MARKER_KEY, decode_marker
 from tests.broker.test_engine_quotes import wait_drained
-from tests.broker.worker import WorkerProcess, worker_settings
+from tests.broker.worker import WorkerProcess, until, worker_settings
 from tests.chaos.deployment import Read, Value, read_topic
+from tests.unit import good_models
 from tests.unit.bad_logs import corrupted, interleaved
 from tests.unit.bad_records import bad_records
 from tests.unit.derived_feeding import Fed, Placed, buries, restored
@@ -124,7 +126,20 @@ async def append(settings: Settings, topic: str, logs: Mapping[int, Sequence[Val
         await producer.stop()
 
 
+async def wait_announced(settings: Settings, worker: WorkerProcess) -> None:
+    """Wait until the moves of the aliases, and nothing else, are in each partition."""
+    wanted = sorted(good_models.moves())
+
+    async def met() -> bool:
+        found = await read_topic(settings, source_topic(settings, "predictions"))
+        logs = [sorted(each.value or b"" for each in records) for records in found.values()]
+        return logs == [wanted] * settings.topics.partitions
+
+    await until(met, lambda: f"the moves {wanted}, once; {worker.tail}")
+
+
 async def run(settings: Settings) -> Outcome:
+    good_models.registry()
     await ensure_topics(settings)
     found = Outcome(settings, {}, {}, {})
     names = {output_topic(settings, f"{agent}.changelog") for agent in settings.agents}
@@ -132,6 +147,7 @@ async def run(settings: Settings) -> Outcome:
         names |= {source_topic(settings, each), *output_topics(settings, each).values()}
     async with WorkerProcess(settings) as worker:
         await worker.wait_ready()
+        await wait_announced(settings, worker)
         for agent in DERIVED:
             source, topic = AGENT_TOPICS[agent].source, source_topic(settings, agent)
             if topic in found.sent:
@@ -253,9 +269,11 @@ def test_nothing_else_was_published(outcome: Outcome) -> None:
                     target = each[3] if len(each) > 3 else partition
                     by_partition[target][content(*each[:3])] += 1
     assert len(ours) >= 4
+    followed = source_topic(settings, "predictions")
     for topic, by_partition in ours.items():
         for partition, wanted in by_partition.items():
-            for value in outcome.sent.get(topic, {}).get(partition, ()):
+            announced = good_models.moves() if topic == followed else ()
+            for value in (*announced, *outcome.sent.get(topic, {}).get(partition, ())):
                 wanted[content(None, value, ())] += 1
             found = (content(e.key, e.value, e.headers) for e in outcome.topics[topic][partition])
             assert Counter(found) == wanted, (topic, partition)

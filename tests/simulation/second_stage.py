@@ -114,6 +114,10 @@ class FoldState:
         """It has no clock."""
         return None
 
+    def announcements(self) -> Sequence[bytes]:
+        """It has nothing to say."""
+        return ()
+
     def forming(self) -> tuple[list[bytes], int]:
         """Nothing is published outside the checkpoint."""
         return [], 0

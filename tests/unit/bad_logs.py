@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from app.feeds.corrupt import Corrupter, Limits
 from app.feeds.files import Kind
-from tests.unit.bad_records import SHAPES, Bad, Value, is_data
+from tests.unit.bad_records import SHAPES
+from tests.unit.bad_values import Bad, Value, is_data
 from tests.unit.good_records import GOOD, PARTITIONS
 
 #: Topics that app/feeds/corrupt.py has bad records of.

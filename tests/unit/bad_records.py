@@ -6,94 +6,23 @@ reads: what is wrong with any text, with a control record, with any field, and w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from app.contracts.wire import encoder
-from tests.unit.good_records import (
-    GOOD,
-    MAX_MESSAGE_BYTES,
-    PARTITIONS,
-    SECOND,
-    START,
+from tests.unit.bad_indicators import bad_indicators
+from tests.unit.bad_values import (
+    FAR,
+    HUGE,
+    NOT_NUMBERS,
+    Bad,
+    Shape,
+    changed,
+    raw,
+    sample,
+    without,
 )
-
-Value = bytes | None
-#: Beyond 64 bits, signed and not; and what no float holds.
-HUGE = (str(2**63), str(2**64), "9" * 400)
-NOT_NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999", '"1"', "null", "true", "[]", "{}")
-#: A field's name is replaced by this to be written raw.
-_MARK = b'"@@"'
-FAR = 2**62 // (60 * SECOND) * 60 * SECOND
-
-
-@dataclass(frozen=True)
-class Bad:
-    """Consecutive values, all with one reason."""
-
-    name: str
-    values: tuple[Value, ...]
-    reason: str = "malformed"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the records of a topic have.
-
-    Attributes:
-        limit: the longest value in bytes.
-        name: the field whose partition counts, and the reasons of a name with a NUL, and of
-            another partition's.
-        time: field, and reason of one that is far ahead of the log.
-        prices: required numbers with a fraction.
-        counts: required whole numbers, the time apart.
-        optional: fields that a record may do without.
-        control: whether clocks and flushes are among the good ones.
-        early: a time before 1990 is refused.
-    """
-
-    limit: int
-    name: str
-    nul: str
-    elsewhere: str
-    time: str
-    prices: tuple[str, ...]
-    counts: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    control: bool = False
-    early: bool = False
-    more: Callable[[int], Iterator[Bad]] = lambda partition: iter(())
-
-
-def is_data(value: bytes) -> bool:
-    """Whether a good record is no control record."""
-    return json.loads(value).get("type") in (None, "trade", "quote", "leg", "alert", "transaction")
-
-
-def sample(source: str, partition: int) -> dict[str, Any]:
-    """One good record, that of data, not of control."""
-    found: dict[str, Any] = json.loads(next(filter(is_data, GOOD[source](partition))))
-    return found
-
-
-def changed(record: Mapping[str, Any], **fields: object) -> bytes:
-    """A record with other fields."""
-    return encoder.encode({**record, **fields})
-
-
-def raw(record: Mapping[str, Any], name: str, text: str | bytes) -> bytes:
-    """A record with a field written as this text, which need not be JSON."""
-    written = text.encode() if isinstance(text, str) else text
-    marked = changed(record, **{name: "@@"})
-    assert marked.count(_MARK) == 1
-    return marked.replace(_MARK, written)
-
-
-def without(record: Mapping[str, Any], name: str) -> bytes:
-    """A record that lacks a field."""
-    return encoder.encode({key: value for key, value in record.items() if key != name})
+from tests.unit.good_records import MAX_MESSAGE_BYTES, PARTITIONS, SECOND, START
 
 
 def _texts(whole: bytes, limit: int) -> Iterator[Bad]:
@@ -176,7 +105,8 @@ def _fields(record: Mapping[str, Any], shape: Shape) -> Iterator[Bad]:
         yield Bad(f"no {field}", (without(record, field),))
         wrong: object
         for wrong in ([], {}, [[]], {"a": 1}):
-            if (field, wrong) != ("sources", []):
+            # An empty list of sources is one; of objects without indicators the reason is another.
+            if (field, wrong) not in (("sources", []), ("values", {}), ("values", {"a": 1})):
                 yield Bad(f"{field} as {wrong}", (changed(record, **{field: wrong}),))
     for field in shape.prices:
         for text in (*NOT_NUMBERS, "1e13", "-1e13", "9" * 400):
@@ -241,8 +171,6 @@ def _bars_of(source: str) -> Callable[[int], Iterator[Bad]]:
             yield Bad(f"interval {interval!r}", (other,), "unknown_interval")
         yield Bad("long interval", (changed(record, interval="1" * 17),))
         yield Bad("a start that no bar has", (changed(record, start=START + 1),))
-        yield Bad("sources of no text", (changed(record, sources=[1]),))
-        yield Bad("no flag", (changed(record, is_final="true"),))
 
     return found
 
@@ -250,7 +178,21 @@ def _bars_of(source: str) -> Callable[[int], Iterator[Bad]]:
 def _bars(partition: int) -> Iterator[Bad]:
     record = sample("bars", partition)
     yield from _bars_of("bars")(partition)
+    yield Bad("sources of no text", (changed(record, sources=[1]),))
+    yield Bad("no flag", (changed(record, is_final="true"),))
     yield Bad("negative volume", (changed(record, volume=-1.0),))
+
+
+def _quote_bars(partition: int) -> Iterator[Bad]:
+    record = sample("quotes.bars", partition)
+    yield from _bars_of("quotes.bars")(partition)
+    yield Bad("sources of no text", (changed(record, sources=[1]),))
+    yield Bad("no flag", (changed(record, is_final="true"),))
+
+
+def _indicators(partition: int) -> Iterator[Bad]:
+    yield from _bars_of("indicators")(partition)
+    yield from bad_indicators(partition)
 
 
 def _legs(partition: int) -> Iterator[Bad]:
@@ -396,7 +338,11 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "quotes.bars": Shape(
         MAX_MESSAGE_BYTES, "symbol", "bad_symbol", "wrong_partition", "start", _QUOTE_PRICES,
-        ("quotes", "revision"), more=_bars_of("quotes.bars"),
+        ("quotes", "revision"), more=_quote_bars,
+    ),
+    "indicators": Shape(
+        MAX_MESSAGE_BYTES, "symbol", "bad_symbol", "wrong_partition", "start", (), ("revision",),
+        more=_indicators,
     ),
     "pairs.input": Shape(
         MAX_MESSAGE_BYTES, "pair", "unknown_pair", "wrong_partition", "start", ("close",),

@@ -137,5 +137,10 @@ def restored(
     state = stage.load(partition, topic_id, rows.get, loaded)._partition
     if not isinstance(state, JournaledPartition):
         return content_of(agent, rows)
-    keys = sorted({key[1:] for key in rows if key[:1] in (ENTRY_PREFIX, JOURNAL_PREFIX)})
-    return {key: state.encode(key, state.load_entry(key)) for key in keys}
+    entries = (ENTRY_PREFIX, JOURNAL_PREFIX)
+    keys = sorted({key[1:] for key in rows if key[:1] in entries})
+    found: dict[bytes, Any] = {
+        ENTRY_PREFIX + key: state.encode(key, state.load_entry(key)) for key in keys
+    }
+    others = content_of(agent, rows)
+    return found | {key: row for key, row in others.items() if key[:1] not in entries}

@@ -6,16 +6,21 @@ tests/unit/bad_records.py); all others are found in `AGENT_TOPICS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
+
+from msgspec.structs import replace
 
 from app.contracts.wire import BarRecord, QuoteBarRecord, encoder
 from app.durations import format_duration
 from app.topics import AGENT_TOPICS, WINDOWED
+from models.predicting.features_returns import Returns
 from tables.crossing import Pair, PairsConfiguration, Router
 from tables.partitioning import partition_of
+from tests.unit import good_models
 from tests.unit.quality_records import quotes_of, walk
+from tests.unit.serving_feeding import indicators_of, revised
 
 SECOND = 1_000_000_000
 #: 2023-11-14 22:20, the begin of a minute.
@@ -40,7 +45,12 @@ PAIRS = tuple(f"{symbol_of(0, one)}/{symbol_of(1, two)}@1s" for one in range(2) 
 #: Of a deployment of all agents; each group as `Settings` takes it.
 CHOSEN: Mapping[str, Any] = {
     "topics": {"partitions": PARTITIONS, "max_message_bytes": MAX_MESSAGE_BYTES},
-    "indicators": {"default": "EMA(3),RSI(3),SESSION_VWAP"},
+    "indicators": {
+        "default": "EMA(3),RSI(3),SESSION_VWAP",
+        "by_interval": {"1s": f"EMA(3),RSI(3),{good_models.needed()}"},
+    },
+    "models": {"registry": str(good_models.FOLDER), "poll": "100ms"},
+    "predictions": {"models": f"{good_models.MODEL}@{good_models.INTERVAL}"},
     "anomalies": {"intervals": "1s", "warm_up": 150, "publish": "all"},
     "pairs": {"pairs": PAIRS, "window": 10, "max_waiting": 1_000},
     "features": {"window": "10s", "slide": "2s", "recent": "2s", "gap": "5s"},
@@ -93,6 +103,40 @@ def quote_bars(partition: int) -> list[bytes]:
             )  # fmt: skip
             found.append(encoder.encode(bar))
     return found
+
+
+def indicators(partition: int) -> list[bytes]:
+    """Indicators of bars of two symbols, which no others here are of, and moves of aliases.
+
+    Some are revised, emptied, come back or come twice; an hour lies within.
+    """
+    return [*_indicators(partition)]
+
+
+@cache
+def _indicators(partition: int) -> Sequence[bytes]:
+    made = []
+    for number in range(COUNT):
+        start = START + number * SECOND + number // 110 * 3_600 * SECOND
+        for place in (4, 5):
+            bar = BarRecord(
+                symbol_of(partition, place), "1s", start, *_prices(number + place), 10.0 + number,
+                100.0, 3, 0, True, False, (),
+            )  # fmt: skip
+            made.append(bar)
+            if number % 20 == 19:
+                made.append(revised(bar, bar.close + 0.125))
+            if number % 70 == 69:
+                made += [revised(bar, None), replace(bar, revision=2)][: place - 3]
+            if number % 60 == 59:
+                made.append(replace(bar, interval="1m", start=start // (60 * SECOND) * 60 * SECOND))
+    values = indicators_of(made, Returns)
+    champion, challenger = good_models.moves()
+    other = champion.replace(good_models.MODEL.encode(), b"another")
+    for place, value in ((300, challenger), (250, champion), (200, values[100]), (150, values[149]),
+                         (9, other), (5, champion)):  # fmt: skip
+        values.insert(place, value)
+    return values
 
 
 def trades(partition: int) -> list[bytes]:
@@ -230,6 +274,7 @@ GOOD: Mapping[str, Callable[[int], list[bytes]]] = {
     "quotes": quotes,
     "bars": bars,
     "quotes.bars": quote_bars,
+    "indicators": indicators,
     "pairs.input": legs,
     "alerts.events": alert_events,
     "transactions": transactions,

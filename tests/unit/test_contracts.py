@@ -264,6 +264,9 @@ def test_schemas_are_given_for_every_record() -> None:
         "limit",
         "quality_event",
         "quality_summary",
+        "alias_move",
+        "prediction",
+        "prediction_outcome",
         "quote_bar",
     ]
     trade = schemas["trade"]

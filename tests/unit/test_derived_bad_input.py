@@ -14,7 +14,8 @@ from app.setting_groups import MarketSettings
 from app.topics import AGENT_TOPICS, WINDOWED
 from tables.rows import MARKER_KEY, decode_marker
 from tests.unit.bad_logs import corrupted, interleaved
-from tests.unit.bad_records import SHAPES, Bad, Value, bad_records, changed, sample
+from tests.unit.bad_records import SHAPES, bad_records
+from tests.unit.bad_values import Bad, Value, changed, sample
 from tests.unit.derived_feeding import Fed, Placed, buries, settings_of
 from tests.unit.good_records import ABSENT, DERIVED, GOOD, PARTITIONS, SECOND
 

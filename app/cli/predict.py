@@ -1,0 +1,119 @@
+"""`candlewick predict`: predictions of recorded bars, to compare with those of the agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.common import clear_progress, json_option, print_json, say, show_progress
+from app.cli.markets import market_options
+from app.cli.models_registry import open_registry, registry_option
+
+if TYPE_CHECKING:
+    from tables.markets import Instruments
+
+
+@click.command()
+@click.option(
+    "--bars",
+    "paths",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Bars as `candlewick run --export` writes them, .csv or .parquet; several may follow.",
+)
+@click.argument("more", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", required=True, metavar="NAME", help="Of the registry.")
+@click.option(
+    "--version", default="champion", show_default=True, help="A number, or an alias of the model."
+)
+@click.option(
+    "--features",
+    metavar="NAME",
+    help="Feature set, where it is one of your own: MODULE:NAME@VERSION.",
+)
+@click.option(
+    "--out",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file to write, .csv or .parquet.",
+)
+@registry_option
+@market_options
+@json_option
+def predict(
+    paths: tuple[Path, ...],
+    more: tuple[Path, ...],
+    model: str,
+    version: str,
+    features: str | None,
+    target: Path,
+    location: str | None,
+    as_json: bool,
+    instruments: Instruments,
+) -> None:
+    """Predict from recorded bars, by the code of the agent.
+
+    \b
+    Out come a row a bar past the warm-up, as the predictions topic has them:
+    symbol, interval, start_ns, model, version, horizon, prediction, low, high.
+    Intervals learn from each return that becomes known, as they do live; their
+    settings are predictions.alpha and predictions.rate. Example:
+      candlewick predict --bars bars.parquet --model returns --out predictions.parquet
+
+    \b
+    --json prints an object: rows, bars, version, without (bars without a
+    prediction, by reason), out.
+    """
+    from app.cli.common import read_settings
+    from app.run.export import check_target
+    from app.run.predicting import write_predictions
+    from models.predicting.features_plan import FeatureSetError
+    from models.predicting.features_registry import find_feature_set
+
+    try:
+        check_target(target)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--out") from error
+    chosen = read_settings().predictions
+    try:
+        with open_registry(location) as registry:
+            number = int(version) if version.isdecimal() else registry.resolve(model, version)
+            label = registry.manifest(model, number).feature_set.rpartition(":")[0]
+            try:
+                kind = find_feature_set(features or label)
+            except FeatureSetError as error:
+                raise click.BadParameter(str(error), param_hint="--features") from error
+            written = write_predictions(
+                (*paths, *more),
+                target,
+                registry,
+                model,
+                number,
+                kind,
+                instruments,
+                alpha=chosen.alpha,
+                rate=chosen.rate,
+                progress=show_progress,
+            )
+    finally:
+        clear_progress()
+    if as_json:
+        print_json(
+            {
+                "rows": written.rows,
+                "bars": written.bars,
+                "version": written.version,
+                "without": written.without,
+                "out": str(target),
+            }
+        )
+        return
+    say(
+        f"{target}: {written.rows:,} predictions of {written.bars:,} bars by {model} "
+        f"{written.version}"
+    )
