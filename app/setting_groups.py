@@ -330,6 +330,11 @@ class ModelSettings(Group):
         min_length=1,
         description="folder, or an address that fsspec knows; none: data_dir/models",
     )
+    feature_store: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the same for feature sets; none: data_dir/feature-store",
+    )
     poll: Duration = written("5s", description="between two looks at the aliases")
     max_loaded: int = Field(default=32, ge=1, le=10_000, description="versions, beside those used")
     max_loaded_bytes: int = Field(default=256 * 1024 * 1024, ge=1)

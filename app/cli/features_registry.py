@@ -32,8 +32,8 @@ alias_option = click.option("--alias", default="active", show_default=True, help
 
 
 def store_location(settings: Settings, chosen: str | None = None) -> str:
-    """Return where the feature store is: the chosen place, or in the data folder."""
-    return chosen or str(settings.data_dir / "feature-store")
+    """Return where the feature store is: the chosen place, or the settings'."""
+    return chosen or settings.models.feature_store or str(settings.data_dir / "feature-store")
 
 
 @contextmanager

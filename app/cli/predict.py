@@ -79,7 +79,7 @@ def predict(
         check_target(target)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--out") from error
-    chosen = read_settings().predictions
+    settings = read_settings()
     try:
         with open_registry(location) as registry:
             number = int(version) if version.isdecimal() else registry.resolve(model, version)
@@ -96,8 +96,9 @@ def predict(
                 number,
                 kind,
                 instruments,
-                alpha=chosen.alpha,
-                rate=chosen.rate,
+                alpha=settings.predictions.alpha,
+                rate=settings.predictions.rate,
+                partitions=settings.topics.partitions,
                 progress=show_progress,
             )
     finally:

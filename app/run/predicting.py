@@ -1,13 +1,15 @@
 """Predictions of recorded bars, by the code of the agent: a file of bars in, predictions out.
 
 Data that flows: bars, each start by its highest revision -> `LiveSeries`' indicators -> records of
-the indicators topic -> `PredictionsPartition`, the only one of its kind here -> rows. So a row has
-the bits that the agent would have published, intervals and all, had the version been the champion
-from the first bar on and no older bar been revised.
+the indicators topic -> a `PredictionsPartition` for each partition -> rows. So a row has the bits
+that the agent would have published, intervals and all, had the version been the champion from the
+first bar on and no older bar been revised. Of a version that learns this holds where the bars of a
+partition were published by time and then symbol.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from tables.indicators.base import Context
 from tables.indicators.registry import parse_indicators
 from tables.indicators.sets import IndicatorSet
 from tables.markets import Instruments, TradingDays
+from tables.partitioning import partition_of
 
 SCHEMA = pa.schema(
     [
@@ -72,6 +75,7 @@ def predict_bars(
     *,
     alpha: float,
     rate: float,
+    partitions: int = 1,
     fill_forward: bool = False,
     progress: Progress = lambda label, done, total: None,
 ) -> tuple[list[PredictionRecord], dict[str, int]]:
@@ -79,6 +83,7 @@ def predict_bars(
 
     Args:
         alpha, rate: of the intervals, as the settings `predictions.alpha` and `predictions.rate`.
+        partitions: of the topics: a version that learns does so in each by itself.
 
     Raises:
         ValueError: two intervals, two bars of one start and revision, or a symbol that is none.
@@ -91,39 +96,44 @@ def predict_bars(
     wants = Wants({model: interval}, (CHAMPION,), [kind], manifest.horizon)
     catalog = Catalog(lambda: registry, wants, 1, 2**62)
     loaded = catalog.serving(registry.load(model, version))
-    state = PredictionsPartition(
-        DerivedConfiguration(1, "", 2**31, len(series) + 1),
-        0,
-        None,
-        ServingConfiguration(
-            {interval: parse_duration(interval)}, alpha, rate, {}, "batch", MAX_TIME
-        ),
-        catalog,
-        instruments,
+    chosen = ServingConfiguration(
+        {interval: parse_duration(interval)}, alpha, rate, {}, "batch", MAX_TIME
     )
-    state.begin(0)
-    move = AliasRecord(model, CHAMPION, 1, version, loaded.sha256)
-    values = [encoder.encode(move)]
+    configuration = DerivedConfiguration(partitions, "", 2**31, len(series) + 1)
+    move = encoder.encode(AliasRecord(model, CHAMPION, 1, version, loaded.sha256))
+    states = []
+    for number in range(partitions):
+        states.append(
+            PredictionsPartition(configuration, number, None, chosen, catalog, instruments)
+        )
+        states[number].begin(0)
+    values = [[move] for _ in states]
     found: list[PredictionRecord] = []
     done, total = 0, sum(map(len, series.values()))
 
-    def flush() -> None:
-        _apply(state, values)
-        values.clear()
-        taken = state.take("batch").outputs.get("predictions", ())
+    def flush(number: int) -> None:
+        _apply(states[number], number, values[number])
+        values[number].clear()
+        taken = states[number].take("batch").outputs.get("predictions", ())
         found.extend(prediction_decoder.decode(each.value or b"") for each in taken)
         progress("bars", done, total)
 
-    for value in _indicators(series, kind, instruments, fill_forward):
-        values.append(value)
+    homes = {symbol: partition_of(symbol.encode(), partitions) for symbol in series}
+    for symbol, value in _indicators(series, kind, instruments, fill_forward):
+        number = homes[symbol]
+        values[number].append(value)
         done += 1
-        if len(values) >= _BATCH:
-            flush()
-    flush()
-    if state.dead_reasons:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in state.dead_reasons.items())
+        if len(values[number]) >= _BATCH:
+            flush(number)
+    details, dead = Counter[str](), Counter[str]()
+    for number, state in enumerate(states):
+        flush(number)
+        details.update(state.details)
+        dead.update(state.dead_reasons)
+    if dead:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in dead.items())
         raise ValueError(f"bars that the agent would refuse: {reasons}")
-    return found, dict(state.details)
+    return found, dict(details)
 
 
 def _indicators(
@@ -131,8 +141,8 @@ def _indicators(
     kind: type[FeatureSet],
     instruments: Instruments,
     fill_forward: bool,
-) -> Iterator[bytes]:
-    """The records that the indicators agent would publish, by time and then symbol."""
+) -> Iterator[tuple[str, bytes]]:
+    """Symbols and records that the indicators agent would publish, by time and then symbol."""
     wanted = kind.plan().requests
     names = {name for each in wanted for name in each.names}
     requests = (*wanted, *(() if CLOSE in names else parse_indicators(CLOSE)))
@@ -149,19 +159,18 @@ def _indicators(
         held = sets[bar.symbol]
         held.take(bar)
         # Emptied bars are not among them.
-        yield encoder.encode(
-            IndicatorsRecord(
-                bar.symbol, bar.interval, bar.start, bar.revision, held.exact, held.values()
-            )
+        record = IndicatorsRecord(
+            bar.symbol, bar.interval, bar.start, bar.revision, held.exact, held.values()
         )
+        yield bar.symbol, encoder.encode(record)
 
 
-def _apply(state: PredictionsPartition, values: Sequence[bytes]) -> None:
+def _apply(state: PredictionsPartition, number: int, values: Sequence[bytes]) -> None:
     base = state.next or 0
     offsets = np.arange(base, base + len(values), dtype=np.int64)
     state.apply(
         RecordBatch(
-            *("indicators", 0, base, base + len(values), list(values), offsets),
+            *("indicators", number, base, base + len(values), list(values), offsets),
             # Whatever the bars' times are, they are not ahead of it.
             np.zeros(len(values), dtype=np.int64),
         )
@@ -179,6 +188,7 @@ def write_predictions(
     *,
     alpha: float,
     rate: float,
+    partitions: int,
     progress: Progress,
 ) -> Predicted:
     """Write the predictions of files of bars.
@@ -198,6 +208,7 @@ def write_predictions(
         instruments,
         alpha=alpha,
         rate=rate,
+        partitions=partitions,
         progress=progress,
     )
     rows = (

@@ -32,6 +32,8 @@ Invariants:
 | `conformal.py` | intervals: split conformal, adaptive conformal |
 | `drift.py` | whether features still lie where they lay in training (PSI) |
 | `monitoring.py`, `monitoring_*.py` | live errors, coverage; challenger beside champion |
+| `online.py`, `online_*.py` | a version that learns from each return that comes |
+| `serving.py`, `serving_*.py` | the agent's state: predictions, outcomes, swaps, by the log |
 | `manifest.py`, `registry.py`, `registry_*.py` | versions, aliases, lineage |
 | `predictor.py`, `cache.py` | a version at work; those that are loaded |
 """

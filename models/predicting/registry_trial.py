@@ -19,6 +19,7 @@ import numpy as np
 
 from models.predicting.boosting import TrainingError, import_xgboost
 from models.predicting.manifest import Description, draft_manifest
+from models.predicting.online_version import OnlineVersion
 from models.predicting.predictor import make_predictor
 from models.predicting.registry_contents import LoadedVersion
 from models.predicting.registry_errors import (
@@ -53,16 +54,18 @@ class Trial(msgspec.Struct):
 
 
 def check_publishable(description: Description, files: Mapping[str, bytes]) -> None:
-    """Check that a model of XGBoost can be read, predicts, and is for the features it names.
+    """Check that a model can be read, predicts, and is for the features it names.
 
-    Other kinds have no bytes of a library; the registry checks them.
+    An online learner is plain values, and tried here; of an ensemble the registry checks members.
 
     Raises:
         CorruptModelError, MismatchedModelError: it is not.
-        TrainingError: XGBoost is not installed.
+        TrainingError: XGBoost, or river, is not installed.
         ValueError: a file that could not be stored.
     """
-    draft_manifest(description, files)
+    draft = draft_manifest(description, files)
+    if description.kind == "river":
+        OnlineVersion(LoadedVersion(draft, dict(files), PLACE))
     if description.kind != "xgboost":
         return
     import_xgboost()

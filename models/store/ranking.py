@@ -4,13 +4,14 @@
 each without the rows whose label is known only in the next block. In each block a feature has a
 coefficient, 3 times the mean of two ranks' product, over all symbols: where its value lies among
 those of the blocks before, from -1 to 1 (missing: 0), and the signed rank of the target (Wilcoxon,
-1945), the sign of the return by the rank of its size, from -1 to 1. That is a rank correlation
-but for what it does not do: nothing is centred by the block's own mean. A mean knows the future:
-past returns and future ones of one block are negatively correlated about their common mean, in a
-random walk too (Stambaugh, "Predictive Regressions", 1999), and half of all white noise would
-be proven. In each block but the first the coefficient counts with the sign that the feature had in
-the blocks before: what one would have had who believed the past. The score is the mean of these;
-*stability* is the share of blocks in which it was above 0.
+1945), the sign of the return by the rank of its size, from -1 to 1. That is a rank correlation but
+for what it does not do: nothing is centred by the block's own mean. A mean knows the future: past
+returns and future ones of one block are negatively correlated about their common mean, in a random
+walk too (Stambaugh, "Predictive Regressions", 1999). Spearman's coefficient as it is called
+something proven in 10 of 20 random walks; this one in 7 of 180, as 5 % promise. In each block but
+the first the coefficient counts with the sign that the feature had in the blocks before: what one
+would have had who believed the past. The score is the mean of these; *stability* is the share of
+blocks in which it was above 0.
 
 *Chance.* The best of forty useless features looks useful. So the targets are shifted in time
 against the features, around the end, by many random offsets, which leaves each series as it is and

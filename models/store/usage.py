@@ -117,7 +117,7 @@ class Usage:
     def flush(self, store: Store, time: int) -> Totals:
         """Add what was counted to the totals in the store; the totals.
 
-        Where the store fails the counts stay for the next flush.
+        Where the store fails the counts stay for the next flush. Blocks for as long as it takes.
 
         Args:
             time: ns.

@@ -108,7 +108,7 @@ def quote_bars(partition: int) -> list[bytes]:
 def indicators(partition: int) -> list[bytes]:
     """Indicators of bars of two symbols, which no others here are of, and moves of aliases.
 
-    Some are revised, emptied, come back or come twice; an hour lies within.
+    Some are revised, emptied, come back, come twice or are not exact; an hour lies within.
     """
     return [*_indicators(partition)]
 
@@ -131,6 +131,8 @@ def _indicators(partition: int) -> Sequence[bytes]:
             if number % 60 == 59:
                 made.append(replace(bar, interval="1m", start=start // (60 * SECOND) * 60 * SECOND))
     values = indicators_of(made, Returns)
+    for place in range(120, 126):
+        values[place] = values[place].replace(b'"exact":true', b'"exact":false')
     champion, challenger = good_models.moves()
     other = champion.replace(good_models.MODEL.encode(), b"another")
     for place, value in ((300, challenger), (250, champion), (200, values[100]), (150, values[149]),

@@ -57,6 +57,19 @@ def test_nothing_is_claimed_in_walks_of_chance(horizon: int) -> None:
     assert sum(claimed) <= 2
 
 
+def test_in_random_walks_no_coefficient_leans_to_a_side() -> None:
+    # About their own mean, past and future returns of a block lean against each other: by five
+    # standard errors here, if anything is centred by what the block alone knows.
+    found: dict[str, list[float]] = {"return_10": [], "ema_26": []}
+    for seed in range(16):
+        ranking = rank(build(planted_bars(400, 0.0, seed=seed), Returns, 10), shifts=100)
+        for each in ranking.features:
+            if each.name in found:
+                found[each.name].append(float(np.mean(each.coefficients[1:])))
+    for values in found.values():
+        assert abs(np.mean(values)) < 3 * np.std(values) / len(values) ** 0.5
+
+
 def test_a_sign_that_turns_each_time_is_worth_nothing() -> None:
     rows = white_noise(ROWS)
     column = foretold(rows, 1.0)

@@ -178,6 +178,25 @@ def test_what_was_usual_long_ago_is_forgotten() -> None:
     assert min(later) > 50
 
 
+def test_targets_of_nothing_do_not_shrink_the_unit() -> None:
+    learner = OnlinePredictor(NAMES, QUICK)
+    for number, row in enumerate(sample_rows(2_000)):
+        learner.learn(note_of(learner, row), 0.0 if number % 5 else 2e-3 * (-1) ** number)
+    assert learner.unit == pytest.approx(2e-3, rel=0.05)
+
+
+def test_a_feature_that_was_always_the_same_may_move_beside_an_outlier() -> None:
+    learner = OnlinePredictor(NAMES, QUICK)
+    for row in sample_rows(100):
+        row[3] = 7
+        learner.learn(note_of(learner, row), 1e-3)
+    learner.learn(note_of(learner, vector(1e6, 0, 0, 8)), 1e-3)
+    *_, means, variances, _ = learner.state()
+    assert abs(means[0]) < 1
+    assert means[3] > 7
+    assert variances[3] > 0
+
+
 @pytest.mark.parametrize("size", [1e-6, 1e-4, 1e-2])
 def test_predictions_are_in_the_unit_of_the_targets(size: float) -> None:
     learner = OnlinePredictor(NAMES, QUICK)

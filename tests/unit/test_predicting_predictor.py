@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from models.predicting.boosting import TrainingError
 from models.predicting.conformal import Calibration
 from models.predicting.manifest import draft_manifest
+from models.predicting.online import Configuration, OnlinePredictor
+from models.predicting.online_version import write_online
 from models.predicting.predictor import (
     BoosterPredictor,
     Predictor,
@@ -167,6 +169,13 @@ def test_what_cannot_predict_is_not_published() -> None:
     check_publishable(described(), {"model.ubj": boosted()})
     with pytest.raises(MismatchedModelError, match=r"to be published/model\.ubj: 2 features"):
         check_publishable(described(), {"model.ubj": boosted(2)})
+
+
+def test_a_broken_learner_is_not_published() -> None:
+    learner = write_online(OnlinePredictor(NAMES, Configuration()))
+    check_publishable(described(kind="river"), {"online.json": learner})
+    with pytest.raises(CorruptModelError, match=r"to be published/online\.json"):
+        check_publishable(described(kind="river"), {"online.json": learner[:-5]})
 
 
 def test_bytes_that_end_the_library_end_no_publisher() -> None:
