@@ -119,8 +119,8 @@ def _versions(registry: Registry, name: str) -> list[dict[str, Any]]:
         manifest, fault = None, None
         try:
             manifest = _plain(registry.manifest(name, version))
-            # A thousand residuals tell a reader of a list nothing.
-            del manifest["calibration"]
+            # A thousand residuals and cuts tell a reader of a list nothing.
+            del manifest["calibration"], manifest["drift"]
         except ModelError as error:
             fault = str(error)
         aliases = [alias for alias, move in named.items() if move.version == version]

@@ -29,8 +29,8 @@ class AliasMove(Contract):
     """
 
     type: Literal["alias"]
-    model: str
-    alias: str
+    model: Annotated[str, Field(max_length=64)]
+    alias: Annotated[str, Field(max_length=64)]
     generation: Annotated[int, Field(ge=1, le=MAX_TIME, strict=True)]
     version: Annotated[int, Field(ge=1, le=MAX_TIME, strict=True)] | None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
@@ -99,16 +99,17 @@ class PredictionOutcome(Contract):
     realised: int
 
 
-class AliasRecord(
-    msgspec.Struct, tag_field="type", tag="alias", forbid_unknown_fields=True, frozen=True
-):
+class AliasRecord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """An `AliasMove` as encoded and decoded."""
 
+    # A tag may lack where there is one type alone.
+    type: Literal["alias"]
     model: Annotated[str, msgspec.Meta(max_length=64)]
     alias: Annotated[str, msgspec.Meta(max_length=64)]
     generation: Annotated[int, msgspec.Meta(ge=1, le=MAX_TIME)]
     version: Annotated[int, msgspec.Meta(ge=1, le=MAX_TIME)] | None
-    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")] | None
+    # Python's $ takes a line end at the end, too.
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None
 
 
 class IndicatorsInput(IndicatorsRecord, forbid_unknown_fields=True, gc=False):
@@ -168,6 +169,13 @@ class OutcomeRecord(msgspec.Struct, gc=False):
     inside: bool | None
     previous: float | None
     realised: int
+
+
+def alias_move(
+    model: str, alias: str, generation: int, version: int | None, sha256: str | None
+) -> AliasRecord:
+    """Return a move."""
+    return AliasRecord("alias", model, alias, generation, version, sha256)
 
 
 alias_decoder = msgspec.json.Decoder(AliasRecord)

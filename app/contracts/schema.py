@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from app.contracts.features import Features
+from app.contracts.monitoring import PredictionMonitoring
 from app.contracts.pairs import Leg, LegProgress, PairStatistics
 from app.contracts.portfolio import (
     ClosingPrice,
@@ -59,6 +60,7 @@ RECORDS: Final[dict[str, type[Contract]]] = {
     "alias_move": AliasMove,
     "prediction": Prediction,
     "prediction_outcome": PredictionOutcome,
+    "prediction_monitoring": PredictionMonitoring,
     "quote_bar": QuoteBar,
 }
 

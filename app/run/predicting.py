@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.contracts.batch import RecordBatch
-from app.contracts.predictions import AliasRecord, PredictionRecord, prediction_decoder
+from app.contracts.predictions import PredictionRecord, alias_move, prediction_decoder
 from app.contracts.records import MAX_TIME
 from app.contracts.wire import BarRecord, IndicatorsRecord, encoder
 from app.durations import parse_duration
@@ -100,7 +100,7 @@ def predict_bars(
         {interval: parse_duration(interval)}, alpha, rate, {}, "batch", MAX_TIME
     )
     configuration = DerivedConfiguration(partitions, "", 2**31, len(series) + 1)
-    move = encoder.encode(AliasRecord(model, CHAMPION, 1, version, loaded.sha256))
+    move = encoder.encode(alias_move(model, CHAMPION, 1, version, loaded.sha256))
     states = []
     for number in range(partitions):
         states.append(

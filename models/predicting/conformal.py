@@ -149,10 +149,17 @@ class Band(NamedTuple):
 
     def interval(self, prediction: float) -> tuple[float, float] | tuple[None, None]:
         """Return the interval around a prediction; (None, None) is the whole line."""
-        if self.half_width is None:
-            return None, None
-        low, high = prediction - self.half_width, prediction + self.half_width
-        return (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
+        return interval_of(prediction, self.half_width)
+
+
+def interval_of(
+    prediction: float, half_width: float | None
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the interval of a half width around a prediction; (None, None) is the whole line."""
+    if half_width is None:
+        return None, None
+    low, high = prediction - half_width, prediction + half_width
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
 
 
 class AdaptiveInterval(Learner[Outcome, Band]):
@@ -219,15 +226,22 @@ class AdaptiveInterval(Learner[Outcome, Band]):
     @property
     def value(self) -> Band:
         """The next interval's half width, its level, and the coverage so far."""
-        quantile = self.calibration.quantile(self._alpha)
-        half = None if quantile is None else quantile * self._scale.value
         return Band(
-            half if half is not None and half < _MOST else None,
+            self._half_width(),
             self._alpha,
             self._covered / self._count if self._count else None,
             self._recent if self._count else None,
             self._count,
         )
+
+    def interval(self, prediction: float) -> tuple[float, float] | tuple[None, None]:
+        """Return what `value.interval` does."""
+        return interval_of(prediction, self._half_width())
+
+    def _half_width(self) -> float | None:
+        quantile = self.calibration.quantile(self._alpha)
+        half = None if quantile is None else quantile * self._scale.value
+        return half if half is not None and half < _MOST else None
 
     def update(self, item: Outcome) -> None:
         """Take the outcome of a prediction; without bounds it counts as covered."""

@@ -66,14 +66,17 @@ class FeatureSeries:
             return Outcome.OLDER
         if not newer and revision <= self.revision:
             return Outcome.REPEATED
-        if values is not None:
-            self.features.read(values)
         if not newer and self._taken:
+            if values is not None:
+                # Before anything is undone.
+                self.features.read(values)
             self.features.revert()
+            self._taken = False
+        if values is not None:
+            self.features.update((start, values))
         self.start, self.revision, self._taken = start, revision, values is not None
         if values is None:
             return Outcome.EMPTIED
-        self.features.update((start, values))
         if not exact:
             self._inexact = self._depth + 1
         elif newer and self._inexact:

@@ -28,6 +28,7 @@ import functools
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -81,6 +82,7 @@ class FeatureSet(Revertible[FeatureItem, FeatureRow]):
         self._plan = plan = self.plan()
         self._day_of: Callable[[int], Day] = (market or _ALWAYS).day_of
         self._day = _NO_DAY
+        self._pick = _picker(plan.outputs)
         #: Full after a bar; one value less before the first, and after a revert.
         self._past = [[NAN] * (length - 1) for length in plan.windows]
         #: Bars, counted to one more than the warm-up, so that one can be undone.
@@ -157,8 +159,11 @@ class FeatureSet(Revertible[FeatureItem, FeatureRow]):
         if self._seen < plan.warm_up:
             self.value = None
             return
-        chosen = [now[place] for place in plan.outputs]
-        self.value = tuple([None if value != value else value for value in chosen])
+        chosen = self._pick(now)
+        # All that lacks is the one object NAN, so `in` finds it.
+        if NAN in chosen:
+            chosen = tuple([None if value != value else value for value in chosen])
+        self.value = chosen
 
     def _session_elapsed(self, start: int) -> float:
         day = self._day
@@ -237,6 +242,13 @@ def _plan_of(kind: type[FeatureSet]) -> Plan:
         raise FeatureSetError(f"{kind.__module__}.{kind.__qualname__} has no NAME")
     code = code_of(kind, without=("declare", "prepare", "sample", "hostile", "examples"))
     return make_plan(name, kind.VERSION, kind.declare(), kind.MODULES, code)
+
+
+@functools.cache
+def _picker(places: tuple[int, ...]) -> Callable[[Sequence[float]], FeatureRow]:
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda now: (now[places[0]],)
 
 
 def matrix_of(rows: Sequence[FeatureRow]) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What is said of predictions once it is known what came: records of two output topics.
+"""What is said of predictions once it is known what came: the records of an output topic.
 
 A `MonitoringRecord` says two things. Its figures are for whoever reads it by itself. Its sums are
 for whoever wants the figures of several partitions: they add up (`monitoring_summaries.merge`),
@@ -13,41 +13,6 @@ from typing import Literal
 import msgspec
 
 Verdict = Literal["better", "worse", "undecided"]
-
-
-class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What became of one prediction; the field order is part of the bytes.
-
-    Attributes:
-        symbol, interval: of the bar it was made after.
-        start: of that bar, ns.
-        model, alias, version: what predicted, and in which role at that time.
-        horizon: in bars.
-        prediction: return over the horizon.
-        low, high: of the interval that was published with it; None where none was.
-        target: the return that came.
-        error: target less prediction.
-        inside: whether the target was in the interval; None where there was none.
-        previous: return over the horizon up to the bar, which is what the last value predicts;
-            None where it is not known.
-        realised: when the target was known, ns of event time.
-    """
-
-    symbol: str
-    interval: str
-    start: int
-    model: str
-    alias: str
-    version: int
-    horizon: int
-    prediction: float
-    low: float | None
-    high: float | None
-    target: float
-    error: float
-    inside: bool | None
-    previous: float | None
-    realised: int
 
 
 class MonitoringSums(msgspec.Struct, kw_only=True, gc=False, forbid_unknown_fields=True):

@@ -43,21 +43,20 @@ from app.contracts.predictions import (
     indicators_input_decoder,
 )
 from app.contracts.wire import encoder
-from models.predicting.building import within_session
 from models.predicting.monitoring import Realised
 from models.predicting.monitoring_pairs import Champion
-from models.predicting.online import Look
-from models.predicting.predictor import assign
-from models.predicting.serving_aliases import ALIAS_PREFIX, Aliases
+from models.predicting.online import Look, Note
+from models.predicting.serving_aliases import ALIAS_PREFIX, Aliases, Place
 from models.predicting.serving_entry import Forecasts, Given, Settled
-from models.predicting.serving_jobs import Fetch, Job, Predictions
-from models.predicting.serving_models import Catalog, Serving
+from models.predicting.serving_jobs import Fetch, Job, Line, Post
+from models.predicting.serving_models import Catalog
 from models.predicting.serving_monitors import (
     HOUR_KEY,
     LEARNER_PREFIX,
     MONITOR_PREFIX,
     Monitors,
 )
+from models.predicting.serving_rules import Rules
 from tables.derived import BadRecordError, DerivedConfiguration, check_bar_time
 from tables.indicators.sets import Outcome
 from tables.journaled import JournaledPartition
@@ -67,8 +66,6 @@ from tables.symbols import SymbolFaults
 from tables.windows import Reader
 
 CLOSE = "CLOSE"
-#: Symbols and versions of which it is remembered whether their calendars agree.
-MAX_FITTING = 100_000
 CHAMPION = "champion"
 
 _OUTCOMES = {
@@ -143,8 +140,13 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
         self._aliases = Aliases(catalog)
         self._monitors = Monitors(partition, self._slots, self._aliases.find)
         self._jobs: list[Job] = []
-        #: Whether versions were trained under the calendar of a symbol.
-        self._fitting: dict[tuple[str, str], bool] = {}
+        #: Slot of the champion beside a slot that is none.
+        self._beside: dict[int, int] = {}
+        for model, alias in self._slots:
+            if alias != CHAMPION and (model, CHAMPION) in self._slots:
+                slot = self._slots.index((model, alias))
+                self._beside[slot] = self._slots.index((model, CHAMPION))
+        self._rules = Rules(chosen.shares, chosen.experiment)
 
     # --- entries ---------------------------------------------------------------------------
 
@@ -208,8 +210,8 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
             record.start, record.revision, None if close is None else found, exact=record.exact
         )
         if outcome not in (Outcome.OLDER, Outcome.REPEATED):
-            rows = tuple(each.row for each in entry.series)
-            exact = all(each.exact for each in entry.series)
+            rows = tuple([each.row for each in entry.series])
+            exact = all([each.exact for each in entry.series])
             kept = None if close is None else values
             self._jobs.append(
                 Job(
@@ -246,24 +248,39 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
         if not jobs:
             return
         fetch = Fetch(jobs)
-        found = fetch.infer(
-            (slot, interval, serving)
-            for interval, models in self._models.items()
-            for _, slots in models
-            for slot in slots
-            if (serving := self._aliases.serves(slot)) is not None
-        )
+        lines = {interval: self._lines(fetch, interval) for interval in self._models}
+        lengths = self._chosen.lengths
         counted = 0
         for number, job in enumerate(jobs):
-            end = job.start + self._chosen.lengths[job.interval]
+            length = lengths[job.interval]
+            end = job.start + length
             if self._monitors.is_over(end):
                 self._count_rows(fetch, counted, number)
                 counted = number
                 for record in self._monitors.advance(end, self._aliases.places()):
                     self.put("monitoring", record.model.encode(), encoder.encode(record))
-            self._judge(job)
-            self._give(job, number, found)
+            self._judge(job, length)
+            self._give(job, number, length, lines[job.interval])
         self._count_rows(fetch, counted, len(jobs))
+
+    def _lines(self, fetch: Fetch, interval: str) -> list[Line]:
+        """The models of an interval, with what their versions predict."""
+        found = []
+        for model, slots in self._models[interval]:
+            posts = []
+            for slot in slots:
+                serving = self._aliases.serves(slot)
+                if serving is not None:
+                    span = serving.manifest.horizon * self._chosen.lengths[interval]
+                    posts.append(
+                        Post(
+                            *(slot, self._slots[slot][1], self._aliases.generation(slot), serving),
+                            *(serving.manifest.version, span, fetch.infer(interval, serving)),
+                        )
+                    )
+            names = {self._slots[slot][1]: slot for slot in slots}
+            found.append(Line(model, names, names.get(CHAMPION, slots[0]), posts))
+        return found
 
     def _count_rows(self, fetch: Fetch, first: int, end: int) -> None:
         """Let the monitors count the rows of the jobs from `first` to before `end`."""
@@ -273,160 +290,136 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
                 interval = self._catalog.wants.intervals[self._aliases.slots[place[0]][0]]
                 self._monitors.count(place, fetch.rows(interval, serving.features, first, end))
 
-    def _judge(self, job: Job) -> None:
+    def _judge(self, job: Job, length: int) -> None:
         """Say what became of what waited for the bar before."""
         settled = job.entry.settle(job.start)
-        champions = {
-            (self._slots[given.slot][0], start, given.span): given
-            for (start, _, given), _ in settled
-            if self._slots[given.slot][1] == CHAMPION
-        }
+        champions = {}
+        if len(settled) > 1:
+            champions = {(e.waiting.given.slot, e.waiting.start): e.waiting.given for e in settled}
         for each in settled:
             given = each.waiting.given
             place = self._aliases.place(given.slot, given.version)
             if given.note is not None and place is not None:
                 self._monitors.learn(place, given.note, each.target)
-            if given.value is not None:
-                model = self._slots[given.slot][0]
-                beside = champions.get((model, each.waiting.start, given.span))
-                self._tell(job, each, given.value, beside)
+            if given.value is None:
+                continue
+            self._tell(job, each, given.value, length)
+            if place is not None:
+                slot = self._beside.get(given.slot, -1)
+                beside = champions.get((slot, each.waiting.start))
+                self._watch(place, each, given.value, length, beside)
 
-    def _tell(self, job: Job, settled: Settled, value: float, champion: Given | None) -> None:
+    def _tell(self, job: Job, settled: Settled, value: float, length: int) -> None:
         (start, _, given), target = settled
-        model, alias = self._slots[given.slot]
-        length = self._chosen.lengths[job.interval]
         low, high = given.low, given.high
         record = OutcomeRecord(
-            symbol=job.symbol,
-            interval=job.interval,
-            start=start,
-            model=model,
-            alias=alias,
-            version=given.version,
-            served=given.served,
-            horizon=given.span // length,
-            prediction=value,
-            low=low,
-            high=high,
-            target=target,
-            error=target - value,
-            inside=None if low is None or high is None else low <= target <= high,
-            previous=given.previous,
-            realised=start + given.span + length,
+            job.symbol,
+            job.interval,
+            start,
+            *self._slots[given.slot],
+            given.version,
+            given.served,
+            given.span // length,
+            value,
+            low,
+            high,
+            target,
+            target - value,
+            None if low is None or high is None else low <= target <= high,
+            given.previous,
+            start + given.span + length,
         )
         self.put("outcomes", job.symbol.encode(), encoder.encode(record))
-        beside = None
-        if champion is not None and champion is not given and champion.value is not None:
-            beside = Champion(champion.generation, champion.version, champion.value)
-        place = self._aliases.place(given.slot, given.version)
-        if place is not None:
-            item = Realised(value, low, high, target, given.previous, start + length, beside)
-            self._monitors.update(place, item)
 
-    def _give(self, job: Job, number: int, found: Predictions) -> None:
+    def _watch(
+        self, place: Place, settled: Settled, value: float, length: int, champion: Given | None
+    ) -> None:
+        (start, _, given), target = settled
+        beside = None
+        # Of the same bar and due at the same, so it was of the same horizon.
+        if champion is not None and champion.value is not None:
+            beside = Champion(champion.generation, champion.version, champion.value)
+        item = Realised(
+            *(value, given.low, given.high, target, given.previous, start + length, beside)
+        )
+        self._monitors.update(place, item)
+
+    def _give(self, job: Job, number: int, length: int, lines: Sequence[Line]) -> None:
         """Publish and keep what is predicted from a bar."""
         given: list[Given] = []
-        if job.outcome is not Outcome.EMPTIED and not any(each for each in job.rows):
+        if job.outcome is not Outcome.EMPTIED and not any(job.rows):
             self._count("warm_up")
-        for model, slots in self._models[job.interval]:
-            given += self._of_model(job, number, model, slots, found)
+        for line in lines:
+            given += self._of_model(job, number, length, line)
         job.entry.hold(job.start, job.close, given)
         self.note(
             job.key,
             (job.start, job.revision, job.exact, job.values, job.close, given),
         )
 
-    def _of_model(
-        self,
-        job: Job,
-        number: int,
-        model: str,
-        slots: Sequence[int],
-        found: Predictions,
-    ) -> list[Given]:
-        names = {self._slots[slot][1]: slot for slot in slots}
-        serving = {slot: self._fits(job, self._aliases.serves(slot)) for slot in slots}
-        chosen = self._chosen
-        served = names.get(CHAMPION, slots[0])
-        if chosen.shares:
-            dealt = names[assign(job.symbol, chosen.experiment, chosen.shares)]
+    def _of_model(self, job: Job, number: int, length: int, line: Line) -> list[Given]:
+        rules, market = self._rules, job.entry.market
+        posts = [each for each in line.posts if rules.fits(job.symbol, market, each.serving)]
+        if len(posts) < len(line.posts):
+            self._count("other_market", len(line.posts) - len(posts))
+        served, champion, alias = line.served, None, rules.alias_of(job.symbol)
+        if alias is not None:
+            dealt = line.slots[alias]
             # Whose alias names nothing serves nobody.
-            served = dealt if serving[dealt] is not None else served
-        champion = serving[served]
+            served = dealt if any([each.slot == dealt for each in posts]) else served
         given = []
-        for slot in slots:
-            each, value = serving[slot], found.get(slot, {}).get(number)
-            look = None
-            if each is not None and each.learns and job.rows[each.features] is not None:
-                look = self._look(job, slot, each)
-                value = look.prediction
-            if each is not None and (value is not None or look is not None):
-                note = None if look is None else look.note
-                given.append(self._given(job, slot, each, value, served=slot == served, note=note))
+        for post in posts:
+            value, note = post.predictions.get(number), None
+            if post.slot == served:
+                champion = post
+            if post.serving.learns and job.rows[post.serving.features] is not None:
+                value, note = self._look(job, post)
+            elif value is None:
+                continue
+            given.append(self._given(job, length, post, value, note, served=post.slot == served))
         if champion is None:
             self._count("no_model")
             return given
         if job.outcome is Outcome.EMPTIED or any(
-            each.served and each.value is not None for each in given
+            [each.served and each.value is not None for each in given]
         ):
-            self._publish(job, model, served, champion, given)
+            self._publish(job, line.model, champion, given)
         return given
 
-    def _fits(self, job: Job, serving: Serving | None) -> Serving | None:
-        """A version, unless it was trained under another calendar than the symbol's."""
-        if serving is None:
-            return None
-        key = (job.symbol, serving.sha256)
-        if key not in self._fitting:
-            if len(self._fitting) >= MAX_FITTING:
-                self._fitting.clear()
-            self._fitting[key] = serving.fits(job.symbol, job.entry.market)
-        if self._fitting[key]:
-            return serving
-        self._count("other_market")
-        return None
-
-    def _look(self, job: Job, slot: int, serving: Serving) -> Look:
-        row = job.rows[serving.features]
-        place = (slot, serving.manifest.version, serving.sha256)
+    def _look(self, job: Job, post: Post) -> Look:
+        row = job.rows[post.serving.features]
+        place = (post.slot, post.version, post.serving.sha256)
         found = None if row is None else self._monitors.look(place, row)
         return Look(None, None) if found is None else found
 
     def _given(
         self,
         job: Job,
-        slot: int,
-        serving: Serving,
+        length: int,
+        post: Post,
         value: float | None,
+        note: Note | None,
         *,
         served: bool,
-        note: list[float | None] | None,
     ) -> Given:
-        manifest, calibration, entry = serving.manifest, serving.calibration, job.entry
-        close = job.close
+        calibration, entry, close, span = post.serving.calibration, job.entry, job.close, post.span
         if close is None:
             raise AssertionError("a prediction from a bar without a close")
-        version = manifest.version
         low, high = None, None
         if value is not None:
-            low, high = entry.band(slot, version, calibration).value.interval(value)
-        length = self._chosen.lengths[job.interval]
-        span = manifest.horizon * length
-        end = job.start + length
-        market = None if serving.across_sessions else entry.market
-        labelled = within_session(end, length, span, market)
+            low, high = entry.band(post.slot, post.version, calibration).interval(value)
+        within, end = self._rules.within_session, job.start + length
+        market = None if post.serving.across_sessions else entry.market
+        labelled = within(end, length, span, market)
         previous = None
-        if within_session(end - span, length, span, market):
+        if within(end - span, length, span, market):
             previous = entry.previous(job.start, close, span)
         return Given(
-            *(slot, version, self._aliases.generation(slot), value, low, high),
+            *(post.slot, post.version, post.generation, value, low, high),
             *(span, labelled, previous, calibration.scale, served, note),
         )
 
-    def _publish(
-        self, job: Job, model: str, served: int, champion: Serving, given: Sequence[Given]
-    ) -> None:
-        manifest = champion.manifest
+    def _publish(self, job: Job, model: str, champion: Post, given: Sequence[Given]) -> None:
         value, low, high = None, None, None
         others = {}
         for each in given:
@@ -442,9 +435,9 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
             job.revision,
             job.exact,
             model,
-            manifest.horizon,
-            self._slots[served][1],
-            manifest.version,
+            champion.serving.manifest.horizon,
+            champion.alias,
+            champion.version,
             value,
             low,
             high,
@@ -452,8 +445,8 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
         )
         self.put("predictions", job.symbol.encode(), encoder.encode(record))
 
-    def _count(self, detail: str) -> None:
-        self.details[detail] = self.details.get(detail, 0) + 1
+    def _count(self, detail: str, more: int = 1) -> None:
+        self.details[detail] = self.details.get(detail, 0) + more
 
     # --- rows ------------------------------------------------------------------------------
 

@@ -99,7 +99,8 @@ class Forecasts:
         #: Starts and closes of settled bars, as far back as the longest horizon.
         self._closes: dict[int, float] = {}
         self._longest = 0
-        self._waiting: list[Waiting] = []
+        #: By the start of the bar whose close makes the label.
+        self._waiting: dict[int, list[Waiting]] = {}
         #: By slot: the version they are of, its scale, and the intervals.
         self._bands: dict[int, tuple[int, float, AdaptiveInterval]] = {}
 
@@ -109,8 +110,11 @@ class Forecasts:
         self, start: int, revision: int, values: Mapping[str, float | None] | None, *, exact: bool
     ) -> BarOutcome:
         """Let the features take a bar; see `FeatureSeries.take`."""
-        outcomes = [each.take(start, revision, values, exact=exact) for each in self.series]
-        return outcomes[0]
+        first, *others = self.series
+        outcome = first.take(start, revision, values, exact=exact)
+        for each in others:
+            each.take(start, revision, values, exact=exact)
+        return outcome
 
     def settle(self, start: int) -> list[Settled]:
         """Judge what waits for the newest bar, if one that begins at `start` is newer.
@@ -121,32 +125,41 @@ class Forecasts:
             return []
         newest, close = self.last
         self.last = None
-        settled, waiting = [], []
-        for each in self._waiting:
-            due = each.start + each.given.span
-            if due < newest or (due == newest and close is None):
-                continue
-            if due > newest:
-                waiting.append(each)
-                continue
-            target = return_of(each.close, close) if close is not None else None
-            if target is not None:
-                settled.append(Settled(each, target))
-                self._learn(each.given, target)
-        self._waiting = waiting
+        settled = []
+        due = self._waiting.pop(newest, None)
+        if min(self._waiting, default=newest) < newest:
+            # The bars that these waited for have not come.
+            self._waiting = {each: held for each, held in self._waiting.items() if each > newest}
         if close is not None:
+            for each in due or ():
+                target = return_of(each.close, close)
+                if target is not None:
+                    settled.append(Settled(each, target))
+                    self._learn(each.given, target)
             self._closes[newest] = close
         self._forget(newest)
         return settled
 
     def hold(self, start: int, close: float | None, given: Sequence[Given]) -> None:
         """Keep what was predicted from the newest bar; instead of what was before its revision."""
+        if self.last is not None:
+            # It is a revision: what is newer was settled, and then there is no last.
+            self._undo(start)
         self.last = (start, close)
-        waiting = [each for each in self._waiting if each.start != start]
-        if close is not None:
-            waiting += [Waiting(start, close, each) for each in given if each.labelled]
-            self._longest = max([self._longest, *(each.span for each in given)])
-        self._waiting = waiting
+        if close is None:
+            return
+        for each in given:
+            self._longest = max(self._longest, each.span)
+            if each.labelled:
+                held = self._waiting.setdefault(start + each.span, [])
+                held.append(Waiting(start, close, each))
+
+    def _undo(self, start: int) -> None:
+        left = {
+            due: [each for each in held if each.start != start]
+            for due, held in self._waiting.items()
+        }
+        self._waiting = {due: held for due, held in left.items() if held}
 
     # --- what predictions are made of ------------------------------------------------------
 
@@ -173,22 +186,27 @@ class Forecasts:
             held[2].update(Outcome(given.value, given.low, given.high, target))
 
     def _forget(self, newest: int) -> None:
-        for start in list(self._closes):
+        closes = self._closes
+        while closes:
+            start = next(iter(closes))
             if newest - start < self._longest:
                 break
-            del self._closes[start]
+            del closes[start]
 
     # --- rows ------------------------------------------------------------------------------
 
     def state(self) -> State:
         """Return plain values from which `from_state` goes on, bit for bit."""
+        waiting = [each for held in self._waiting.values() for each in held]
+        # As they were given.
+        waiting.sort(key=lambda each: (each.start, each.given.slot))
         return [
             VERSION,
             [each.state() for each in self.series],
             None if self.last is None else list(self.last),
             [list(each) for each in self._closes.items()],
             self._longest,
-            [[each.start, each.close, list(each.given)] for each in self._waiting],
+            [[each.start, each.close, list(each.given)] for each in waiting],
             [
                 [slot, version, scale, band.state()]
                 for slot, (version, scale, band) in sorted(self._bands.items())
@@ -220,11 +238,15 @@ class Forecasts:
         last, closes, made._longest, waiting, bands = state[2:]
         made.last = None if last is None else (last[0], last[1])
         made._closes = {start: close for start, close in closes}
-        made._waiting = [Waiting(start, close, Given(*given)) for start, close, given in waiting]
+        made._waiting = {}
+        for start, close, values in waiting:
+            given = Given(*values)
+            held = made._waiting.setdefault(start + given.span, [])
+            held.append(Waiting(start, close, given))
         made._bands = {}
-        for slot, version, scale, held in bands:
+        for slot, version, scale, learned in bands:
             # The version's own calibration takes its place with the next prediction.
-            band = AdaptiveInterval.from_state(held, Calibration((), scale), alpha, rate)
+            band = AdaptiveInterval.from_state(learned, Calibration((), scale), alpha, rate)
             made._bands[slot] = (version, scale, band)
         return made
 

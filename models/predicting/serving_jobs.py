@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,9 @@ from models.predicting.serving_models import Serving
 from tables.indicators.sets import Outcome
 
 Rows = npt.NDArray[np.float32]
-#: By slot and number of the job.
-Predictions = Mapping[int, Mapping[int, float]]
+#: By number of the job.
+Predictions = Mapping[int, float]
+_NONE: Predictions = {}
 
 
 @dataclass(slots=True)
@@ -45,6 +47,43 @@ class Job:
     rows: tuple[FeatureRow | None, ...]
 
 
+class Post(NamedTuple):
+    """A slot whose alias names a version, for a fetch.
+
+    Attributes:
+        slot: its number.
+        alias: of the model.
+        generation: of the alias.
+        serving: the version.
+        version: its number.
+        span: ns from the start of a bar to that of the bar whose close makes the label.
+        predictions: of the version.
+    """
+
+    slot: int
+    alias: str
+    generation: int
+    serving: Serving
+    version: int
+    span: int
+    predictions: Predictions
+
+
+class Line(NamedTuple):
+    """A model in a fetch.
+
+    Attributes:
+        slots: by alias.
+        served: the slot of the champion.
+        posts: of its slots, in their order; those alone whose aliases name a version.
+    """
+
+    model: str
+    slots: Mapping[str, int]
+    served: int
+    posts: Sequence[Post]
+
+
 class Fetch:
     """The jobs of a fetch, as matrices a model takes."""
 
@@ -52,6 +91,8 @@ class Fetch:
         self.jobs = jobs
         #: By interval and feature set: numbers of the jobs that have features, and these.
         self._matrices: dict[tuple[str, int], tuple[list[int], Rows]] = {}
+        #: By the version's SHA-256.
+        self._done: dict[str, Predictions] = {}
 
     def _matrix(self, interval: str, features: int) -> tuple[list[int], Rows]:
         place = (interval, features)
@@ -70,26 +111,21 @@ class Fetch:
         numbers, rows = self._matrix(interval, features)
         return rows[bisect_left(numbers, first) : bisect_left(numbers, end)]
 
-    def infer(self, served: Iterable[tuple[int, str, Serving]]) -> Predictions:
-        """Predict by each version once.
+    def infer(self, interval: str, serving: Serving) -> Predictions:
+        """Predict by a version; once, however often it is asked for.
 
-        Args:
-            served: slot, interval, version. One that learns is left out: it may learn from one of
-                these bars before it comes to the next.
+        One that learns is left out: it may learn from one of these bars before it comes to the
+        next.
         """
-        found: dict[int, Mapping[int, float]] = {}
-        done: dict[str, Mapping[int, float]] = {}
-        for slot, interval, serving in served:
-            if serving.learns:
-                continue
-            if serving.sha256 not in done:
-                numbers, rows = self._matrix(interval, serving.features)
-                done[serving.sha256] = _predictions(serving, numbers, rows)
-            found[slot] = done[serving.sha256]
-        return found
+        if serving.learns:
+            return _NONE
+        if serving.sha256 not in self._done:
+            numbers, rows = self._matrix(interval, serving.features)
+            self._done[serving.sha256] = _predictions(serving, numbers, rows)
+        return self._done[serving.sha256]
 
 
-def _predictions(serving: Serving, numbers: Sequence[int], rows: Rows) -> Mapping[int, float]:
+def _predictions(serving: Serving, numbers: Sequence[int], rows: Rows) -> Predictions:
     """Predictions by number; none where a row gives no number."""
     if not numbers:
         return {}

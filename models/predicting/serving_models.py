@@ -16,8 +16,9 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from app.contracts.predictions import AliasRecord
+from app.contracts.predictions import AliasRecord, alias_move
 from models.predicting.boosting import TrainingError
 from models.predicting.cache import LoadedCache
 from models.predicting.conformal import Calibration
@@ -53,12 +54,12 @@ class Serving:
     features: int
     sha256: str
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         """Of the version."""
         return self.predictor.manifest
 
-    @property
+    @cached_property
     def calibration(self) -> Calibration:
         """What its intervals are made of; one that makes none where it has none."""
         return self.manifest.calibration or NOTHING
@@ -68,7 +69,7 @@ class Serving:
         """Bytes."""
         return self.predictor.size
 
-    @property
+    @cached_property
     def learns(self) -> bool:
         """Whether it learns from what comes: each partition has a learner of its own then."""
         return isinstance(self.predictor, OnlineVersion)
@@ -93,7 +94,7 @@ class Serving:
         """Of an ensemble."""
         return self.predictor.members if isinstance(self.predictor, EnsemblePredictor) else ()
 
-    @property
+    @cached_property
     def across_sessions(self) -> bool:
         """Whether its targets may lie across the end of a session."""
         return bool(self.manifest.parameters.get("across_sessions", False))
@@ -213,7 +214,7 @@ class Catalog:
         sha256 = None
         if move.version is not None:
             sha256 = self._loaded.get((model, move.version)).sha256
-        return AliasRecord(model, alias, move.generation, move.version, sha256)
+        return alias_move(model, alias, move.generation, move.version, sha256)
 
     def get(self, model: str, version: int, sha256: str) -> Serving | None:
         """Return a version that the log names; None, and a line in `refused`, where it is gone.

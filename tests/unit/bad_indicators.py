@@ -44,6 +44,7 @@ def values_without(values: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _moves() -> Iterator[Bad]:
     move: dict[str, Any] = json.loads(moves()[0]) | {"generation": 7}
+    wrong: object
     for name in move:
         yield Bad(f"a move without {name}", (without(move, name),))
         for wrong in (1.5, True, [], {}, -1):

@@ -52,6 +52,4 @@ def moves() -> tuple[bytes, ...]:
     """The records that make the version the champion and the challenger."""
     sha256 = registry().load(MODEL, 1).sha256
     move = {"type": "alias", "model": MODEL, "alias": "", "generation": 1, "version": 1}
-    return tuple(
-        encoder.encode(move | {"alias": alias, "sha256": sha256}) for alias in ALIASES
-    )
+    return tuple(encoder.encode(move | {"alias": alias, "sha256": sha256}) for alias in ALIASES)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from app.contracts.batch import RecordBatch
-from app.contracts.predictions import AliasRecord
+from app.contracts.predictions import alias_move
 from app.contracts.wire import BarRecord, IndicatorsRecord, encoder
 from models.predicting.conformal import Calibration
+from models.predicting.drift import drift_reference
 from models.predicting.features_plan import Feature
 from models.predicting.features_terms import Change, Reading, Scaled
 from models.predicting.featuresets import FeatureSet
@@ -176,7 +177,7 @@ class Served:
 
 def alias(manifest: Manifest, generation: int, sha256: str, name: str = "champion") -> bytes:
     """A move of an alias as the log has it."""
-    return encoder.encode(AliasRecord(manifest.name, name, generation, manifest.version, sha256))
+    return encoder.encode(alias_move(manifest.name, name, generation, manifest.version, sha256))
 
 
 def indicators_of(bars: Iterable[BarRecord], kind: type[FeatureSet] = Small) -> list[bytes]:
@@ -201,6 +202,23 @@ def indicators_of(bars: Iterable[BarRecord], kind: type[FeatureSet] = Small) -> 
             )
         )
     return values
+
+
+def learning_log(served: Served) -> list[bytes]:
+    """Hours of a champion with a drift reference, and a challenger that learns."""
+    rows = np.random.default_rng(1).standard_normal((500, 2)).astype(np.float32)
+    manifest = publish(served.registry, 1, drift=drift_reference(rows))
+    promote(served.registry, manifest.version)
+    promote(served.registry, publish_online(served.registry).version, "challenger")
+    served.catalog.refresh()
+    return [*served.state.announcements(), *indicators_of(bars(200))]
+
+
+def monitored_hours(served: Served) -> list[bytes]:
+    """What the monitors say of these hours."""
+    served.feed(learning_log(served))
+    served.checkpoint()
+    return served.values("monitoring")
 
 
 def bars(count: int, symbols: tuple[str, ...] = ("AAA", "BBB"), seed: int = 3) -> list[BarRecord]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from models.predicting.drift import drift_reference
 from models.predicting.monitoring import Realised, VersionMonitor
 from models.predicting.monitoring_pairs import HOUR, MOST_BLOCKS, Champion
-from models.predicting.monitoring_records import Figures, MonitoringRecord, OutcomeRecord
+from models.predicting.monitoring_records import Figures, MonitoringRecord
 from models.predicting.monitoring_summaries import merge
 from tables.learning import StateVersionError
 from tests.unit.model_records import NAMES, described, sample_rows
@@ -386,12 +386,6 @@ def test_records_that_do_not_belong_together_are_refused() -> None:
 
 
 def test_records_are_json_and_read_back() -> None:
-    outcome = OutcomeRecord(
-        symbol="SPY", interval="1m", start=1, model="returns", alias="champion", version=3,
-        horizon=5, prediction=1e-4, low=None, high=None, target=2e-4, error=1e-4, inside=None,
-        previous=None, realised=2,
-    )  # fmt: skip
-    assert msgspec.json.decode(msgspec.json.encode(outcome), type=OutcomeRecord) == outcome
     monitor = watched(contest(0.1, 30), **MADE)
     monitor.count(sample_rows(600, 3))
     for record in (recorded(monitor), merge([recorded(monitor)], REFERENCE)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.contracts.monitoring import (
+    MonitoringFigures,
+    MonitoringSums,
+    PairedSums,
+    PredictionMonitoring,
+)
 from app.contracts.predictions import (
     AliasMove,
     Alternative,
@@ -25,9 +32,12 @@ from app.contracts.predictions import (
     outcome_decoder,
     prediction_decoder,
 )
-from app.contracts.records import MAX_TIME, Indicators
+from app.contracts.records import MAX_TIME, Contract, Indicators
 from app.contracts.schema import json_schemas
 from app.contracts.wire import IndicatorsRecord, encoder
+from models.predicting import monitoring_records as records
+from models.predicting.monitoring_records import Figures, MonitoringRecord
+from tests.unit.serving_feeding import Served, monitored_hours
 
 SHA256 = "0123456789abcdef" * 4
 MOVE: dict[str, Any] = {
@@ -209,15 +219,34 @@ def test_the_twins_have_the_same_fields_in_the_same_order() -> None:
     assert PredictionRecord.__struct_fields__ == tuple(Prediction.model_fields)
     assert OutcomeRecord.__struct_fields__ == tuple(PredictionOutcome.model_fields)
     assert IndicatorsInput.__struct_fields__ == tuple(Indicators.model_fields)
+    assert MonitoringRecord.__struct_fields__ == tuple(PredictionMonitoring.model_fields)
+    assert Figures.__struct_fields__ == tuple(MonitoringFigures.model_fields)
+    for record, model in (
+        (records.MonitoringSums, MonitoringSums),
+        (records.PairedSums, PairedSums),
+    ):
+        assert record.__struct_fields__ == tuple(model.model_fields)
 
 
-@pytest.mark.parametrize("name", ["alias_move", "prediction", "prediction_outcome"])
-def test_every_record_has_a_schema(name: str) -> None:
+def test_monitoring_as_written_is_of_the_contract(tmp_path: Path) -> None:
+    published = monitored_hours(Served(tmp_path))
+    assert len(published) == 6
+    for value in published:
+        record = PredictionMonitoring.model_validate_json(value)
+        assert json.loads(record.model_dump_json()) == json.loads(value)
+    assert json.loads(published[-1])["paired"] is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("alias_move", AliasMove),
+        ("prediction", Prediction),
+        ("prediction_outcome", PredictionOutcome),
+        ("prediction_monitoring", PredictionMonitoring),
+    ],
+)
+def test_every_record_has_a_schema(name: str, model: type[Contract]) -> None:
     schema = json_schemas()[name]
     assert schema["additionalProperties"] is False
-    model = {
-        "alias_move": AliasMove,
-        "prediction": Prediction,
-        "prediction_outcome": PredictionOutcome,
-    }
-    assert schema["required"] == list(model[name].model_fields)
+    assert schema["required"] == list(model.model_fields)

@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.predicting.drift import drift_reference
 from models.predicting.manifest import Description, TrainedMarket
 from models.predicting.monitoring_pairs import HOUR
 from models.predicting.predictor import assign, make_predictor
@@ -24,9 +23,9 @@ from tests.unit.serving_feeding import (
     alias,
     bars,
     indicators_of,
+    learning_log,
     promote,
     publish,
-    publish_online,
     revised,
     trees,
 )
@@ -61,16 +60,6 @@ def log(served: Served, count: int = 60) -> list[bytes]:
     served.catalog.refresh()
     swap = next(each for each in served.state.announcements() if b'"champion"' in each)
     return [*values[:5], first, *values[5:50], third, *values[50:80], swap, *values[80:]]
-
-
-def learning_log(served: Served) -> list[bytes]:
-    """Several hours of a champion with a drift reference, and a challenger that learns."""
-    rows = np.random.default_rng(1).standard_normal((500, 2)).astype(np.float32)
-    manifest = publish(served.registry, 1, drift=drift_reference(rows))
-    promote(served.registry, manifest.version)
-    promote(served.registry, publish_online(served.registry).version, "challenger")
-    served.catalog.refresh()
-    return [*served.state.announcements(), *indicators_of(bars(200))]
 
 
 def run(
