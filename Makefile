@@ -96,6 +96,9 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)
 	$(BIN)/python -m tests.bench.indicators
 	$(BIN)/python -m tests.bench.closing
+	$(BIN)/python -m tests.bench.inference
+	$(BIN)/python -m tests.bench.serving
+	$(BIN)/python -m tests.bench.predicting
 
 check: $(STAMP)
 	$(BIN)/ruff check .

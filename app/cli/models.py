@@ -18,6 +18,7 @@ from app.cli.common import (
 )
 from app.cli.markets import market_options
 from app.cli.models_mirror import mirror
+from app.cli.models_monitor import monitor
 from app.cli.models_online import online
 from app.cli.models_registry import COMMANDS
 
@@ -35,7 +36,7 @@ def models() -> None:
     """Versions of models, and what predictions are made of."""
 
 
-for each in (*COMMANDS, online, mirror):
+for each in (*COMMANDS, monitor, online, mirror):
     models.add_command(each)
 
 

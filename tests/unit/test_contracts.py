@@ -267,6 +267,7 @@ def test_schemas_are_given_for_every_record() -> None:
         "alias_move",
         "prediction",
         "prediction_outcome",
+        "prediction_monitoring",
         "quote_bar",
     ]
     trade = schemas["trade"]
