@@ -216,7 +216,7 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
             self._jobs.append(
                 Job(
                     *(key, entry, record.symbol, record.interval, record.start, record.revision),
-                    *(outcome, exact, kept, close, rows),
+                    *(outcome, exact, record.exact, kept, close, rows),
                 )
             )
         return _OUTCOMES[outcome]
@@ -354,7 +354,7 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
         job.entry.hold(job.start, job.close, given)
         self.note(
             job.key,
-            (job.start, job.revision, job.exact, job.values, job.close, given),
+            (job.start, job.revision, job.came_exact, job.values, job.close, given),
         )
 
     def _of_model(self, job: Job, number: int, length: int, line: Line) -> list[Given]:

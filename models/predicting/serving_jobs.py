@@ -42,6 +42,7 @@ class Job:
     revision: int
     outcome: Outcome
     exact: bool
+    came_exact: bool
     values: list[float | None] | None
     close: float | None
     rows: tuple[FeatureRow | None, ...]
