@@ -25,7 +25,8 @@ class AliasMove(Contract):
     """From here on in this partition an alias of a model names another version, or none.
 
     `generation` is that of the move in the registry: one that is not higher than the last one taken
-    says nothing new. `sha256` is that of the version's manifest, which names the files' hashes.
+    says nothing new. `sha256` is that of the version's manifest, which names the files' hashes; it
+    and `version` are null together, or the move is `malformed`.
     """
 
     type: Literal["alias"]

@@ -30,6 +30,7 @@ class Job:
         key: of the entry.
         outcome: what the features made of the bar.
         exact: whether they are as if each bar had come once.
+        came_exact: whether the indicators of this bar are; what a replay of the journal needs.
         values: the indicators that features read, in the order of their names; None: emptied.
         rows: features, one a set; None in the warm-up and where emptied.
     """

@@ -1,4 +1,4 @@
-"""Live predictions beside those of the batch, and outcomes beside what monitoring says of them."""
+"""Live predictions beside those of the batch; outcomes beside training, and beside monitoring."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from app.contracts.predictions import OutcomeRecord, PredictionRecord
+from app.contracts.wire import BarRecord
+from app.durations import parse_duration
+from models.predicting.building import MarketOf, build
+from models.predicting.features_returns import Returns
 from tests.chaos.deployment import Read
 
 HOUR = 3_600_000_000_000
@@ -67,10 +72,10 @@ class Compared:
         if not self.differences:
             return text
         silent = [each for each in self.differences if each.exact]
-        greatest = max(each.width for each in self.differences if not each.prediction)
+        widths = [each.width for each in self.differences if not each.prediction]
         return (
             f"{text} ({len(silent):,} of them exact, {sum(each.prediction for each in silent):,} "
-            f"with another prediction); widths by {greatest:.2g} at most where only bounds do"
+            f"with another prediction); widths by {max(widths, default=0):.2g} at most where only bounds do"
         )
 
 
@@ -170,3 +175,38 @@ def hours(
             now[each.model] = now[each.model].plus(each)
     assert not any(waiting.values()), "outcomes of labels that no bar has made known"
     return found
+
+
+def other_targets(
+    bars: Sequence[BarRecord], horizon: int, market_of: MarketOf, outcomes: Sequence[OutcomeRecord]
+) -> set[Place]:
+    """Outcomes whose return is not what training takes from the bars.
+
+    Each has one, but for the newest bars, which nothing has closed yet.
+    """
+    rows = build(bars, Returns, horizon, market_of=market_of)
+    length = parse_duration(rows.interval)
+    places = zip(rows.symbol.tolist(), rows.time.tolist(), rows.target.tolist(), strict=True)
+    wanted = {(rows.symbols[number], time - length): target for number, time, target in places}
+    found = {(each.symbol, each.start): each.target for each in outcomes}
+    assert len(found) == len(outcomes)
+    newest = {bar.symbol: bar.start for bar in sorted(bars, key=lambda bar: bar.start)}
+    unjudged = {(symbol, start - horizon * length) for symbol, start in newest.items()}
+    assert found.keys() == wanted.keys() - unjudged
+    return {place for place, target in found.items() if repr(target) != repr(wanted[place])}
+
+
+def coverage(outcomes: Sequence[OutcomeRecord]) -> tuple[float, int]:
+    """Share of targets inside, and of how many."""
+    found = [each.inside for each in outcomes if each.inside is not None]
+    return sum(found) / len(found), len(found)
+
+
+def parts(outcomes: Sequence[OutcomeRecord]) -> str:
+    """Coverage by symbol and day."""
+    found: dict[str, list[OutcomeRecord]] = {}
+    for each in outcomes:
+        day = datetime.fromtimestamp(each.start / 1e9, UTC)
+        found.setdefault(f"{each.symbol} {day:%m-%d}", []).append(each)
+    shares = {name: coverage(own) for name, own in sorted(found.items())}
+    return ", ".join(f"{name} {share:.1%} of {count:,}" for name, (share, count) in shares.items())

@@ -5,6 +5,7 @@ other days and IBM's three are replayed through one worker that is killed on the
 
 - the committed bars, by `candlewick predict`, give each row that was predicted live;
 - one undisturbed pass over the committed logs gives the same bars and the same records;
+- the returns by which predictions are judged are those that training takes from these bars;
 - the live intervals hold what they promise, on bars after all that the models have seen, and
   monitoring says so of itself.
 
@@ -27,6 +28,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from agents.markets import market_context
 from app.admin import ensure_topics
 from app.broker import EmbeddedBroker
 from app.connection import connect
@@ -38,6 +40,8 @@ from app.identity import group_id
 from app.run.export import LAYOUTS, read_bars, write_export
 from app.settings import Settings
 from app.topics import source_topic
+from app.training.sources import Files
+from models.predicting.building import build
 from models.predicting.features_returns import Returns
 from models.predicting.manifest import Manifest
 from models.predicting.registry import Registry
@@ -61,11 +65,12 @@ CALENDAR = "XNYS" if importlib.util.find_spec("exchange_calendars") else "24/7"
 TRAINED = Path("spy/20131007_trade.zip")
 REPLAYED = (Path("spy/20131008_trade.zip"), Path("spy/20131009_trade.zip"), Path("ibm"))
 #: IBM's closing print of the first day belongs to the minute before the close, but comes when the
-#: minute after it is the newest. What was predicted since then stays as it was, and says so.
+#: minute after it is the newest. What was predicted from it, or judged by it, stays as it was.
 CLOSING = ("IBM", 1_381_175_940_000_000_000)
 #: Where the worker is killed: records of the predictions agent's source that are committed, of
 #: about 17,000.
 KILLS = (800, 4_000, 8_000, 12_000, 15_500)
+HORIZON = 3
 LEAST, LOW, HIGH = 3_000, 0.88, 0.92
 SECONDS = 300.0
 #: See test_derived_realdata.py.
@@ -106,8 +111,8 @@ async def trained(settings: Settings, folder: Path, data: Path) -> dict[str, Man
     for name, label in MODELS.items():
         await command(
             folder,
-            *("train", "--bars", bars, "--interval", label, "--horizon", "3", "--folds", "2"),
-            *("--calendar", CALENDAR, "--out", folder / name, "--publish", name),
+            *("train", "--bars", bars, "--interval", label, "--horizon", str(HORIZON)),
+            *("--folds", "2", "--calendar", CALENDAR, "--out", folder / name, "--publish", name),
             *("--promote", "champion", "--by", "a test", "--registry", place),
         )
     manifests = {name: Registry.at(place).manifest(name, 1) for name in MODELS}
@@ -216,6 +221,25 @@ async def compared(settings: Settings, folder: Path, bars: Path) -> dict[str, Co
     return found
 
 
+def other_targets(
+    settings: Settings, path: Path, label: str, outcomes: Sequence[OutcomeRecord]
+) -> set[tuple[str, int]]:
+    """Outcomes whose return is not what training takes from the committed bars.
+
+    Each has one, but for the newest bars, which nothing has closed yet.
+    """
+    bars, length = Files([path]).read(label).bars, LENGTHS[label]
+    rows = build(bars, Returns, HORIZON, market_of=market_context(settings).market)
+    places = zip(rows.symbol.tolist(), rows.time.tolist(), rows.target.tolist(), strict=True)
+    wanted = {(rows.symbols[number], time - length): target for number, time, target in places}
+    found = {(each.symbol, each.start): each.target for each in outcomes}
+    assert len(found) == len(outcomes)
+    newest = {bar.symbol: bar.start for bar in sorted(bars, key=lambda bar: bar.start)}
+    unjudged = {(symbol, start - HORIZON * length) for symbol, start in newest.items()}
+    assert found.keys() == wanted.keys() - unjudged
+    return {place for place, target in found.items() if repr(target) != repr(wanted[place])}
+
+
 def check_monitoring(
     logs: dict[int, list[Read]], outcomes: dict[int, list[OutcomeRecord]], told: Iterable[Read]
 ) -> list[str]:
@@ -284,6 +308,9 @@ async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although
     lines = check_monitoring(dict(await indicators(settings)), outcomes, said)
     every = [each for own in outcomes.values() for each in own]
     by_model = {name: [each for each in every if each.model == name] for name in MODELS}
+    others = {
+        name: other_targets(settings, bars, label, by_model[name]) for name, label in MODELS.items()
+    }
     later = {
         name: [each for each in own if each.start >= manifests[name].data_to]
         for name, own in by_model.items()
@@ -294,6 +321,10 @@ async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although
         f"{', '.join(f'{each:,}' for each in positions[:-1])} of {positions[-1]:,} records; "
         f"{records:,} published, each as in one pass; calendar {CALENDAR}",
         *(f"{name}: {each}" for name, each in found.items()),
+        *(
+            f"{name}: targets that training has otherwise: {len(own)}"
+            for name, own in others.items()
+        ),
         *(
             f"{name}: 90 % intervals hold {coverage(own)[0]:.2%} of {coverage(own)[1]:,} returns; "
             f"after the training's last {coverage(later[name])[0]:.2%} of "
@@ -313,7 +344,9 @@ async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although
     assert not tens.stale
     assert not tens.inexact
     assert not tens.differences
+    assert not others["returns-10s"]
     # What came too late is known, and nothing else differs.
+    assert others["returns-1m"] == {(CLOSING[0], CLOSING[1] - HORIZON * LENGTHS["1m"])}
     assert minutes.stale == {CLOSING}
     assert {symbol for symbol, _ in minutes.inexact} == {"IBM"}
     assert all(each.place >= CLOSING and each.place[0] == "IBM" for each in minutes.differences)
