@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -41,12 +41,19 @@ from app.run.export import LAYOUTS, read_bars, write_export
 from app.settings import Settings
 from app.topics import source_topic
 from app.training.sources import Files
-from models.predicting.building import build
 from models.predicting.features_returns import Returns
 from models.predicting.manifest import Manifest
 from models.predicting.registry import Registry
 from tables.rows import MARKER_KEY, decode_marker
-from tests.broker.predictions_compared import Compared, Known, compare, hours
+from tests.broker.predictions_compared import (
+    Compared,
+    Known,
+    compare,
+    coverage,
+    hours,
+    other_targets,
+    parts,
+)
 from tests.broker.test_derived_predictions import expected, indicators
 from tests.broker.test_engine_quotes import wait_drained
 from tests.broker.worker import WorkerProcess, until, worker_settings
@@ -221,25 +228,6 @@ async def compared(settings: Settings, folder: Path, bars: Path) -> dict[str, Co
     return found
 
 
-def other_targets(
-    settings: Settings, path: Path, label: str, outcomes: Sequence[OutcomeRecord]
-) -> set[tuple[str, int]]:
-    """Outcomes whose return is not what training takes from the committed bars.
-
-    Each has one, but for the newest bars, which nothing has closed yet.
-    """
-    bars, length = Files([path]).read(label).bars, LENGTHS[label]
-    rows = build(bars, Returns, HORIZON, market_of=market_context(settings).market)
-    places = zip(rows.symbol.tolist(), rows.time.tolist(), rows.target.tolist(), strict=True)
-    wanted = {(rows.symbols[number], time - length): target for number, time, target in places}
-    found = {(each.symbol, each.start): each.target for each in outcomes}
-    assert len(found) == len(outcomes)
-    newest = {bar.symbol: bar.start for bar in sorted(bars, key=lambda bar: bar.start)}
-    unjudged = {(symbol, start - HORIZON * length) for symbol, start in newest.items()}
-    assert found.keys() == wanted.keys() - unjudged
-    return {place for place, target in found.items() if repr(target) != repr(wanted[place])}
-
-
 def check_monitoring(
     logs: dict[int, list[Read]], outcomes: dict[int, list[OutcomeRecord]], told: Iterable[Read]
 ) -> list[str]:
@@ -267,22 +255,6 @@ def check_monitoring(
     return lines
 
 
-def coverage(outcomes: Sequence[OutcomeRecord]) -> tuple[float, int]:
-    """Share of targets inside, and of how many."""
-    found = [each.inside for each in outcomes if each.inside is not None]
-    return sum(found) / len(found), len(found)
-
-
-def parts(outcomes: Sequence[OutcomeRecord]) -> str:
-    """Coverage by symbol and day."""
-    found: dict[str, list[OutcomeRecord]] = {}
-    for each in outcomes:
-        day = datetime.fromtimestamp(each.start / 1e9, UTC)
-        found.setdefault(f"{each.symbol} {day:%m-%d}", []).append(each)
-    shares = {name: coverage(own) for name, own in sorted(found.items())}
-    return ", ".join(f"{name} {share:.1%} of {count:,}" for name, (share, count) in shares.items())
-
-
 @pytest.mark.timeout(600)
 async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although_killed(
     settings: Settings, realdata: Path, tmp_path: Path, pytestconfig: pytest.Config
@@ -308,8 +280,10 @@ async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although
     lines = check_monitoring(dict(await indicators(settings)), outcomes, said)
     every = [each for own in outcomes.values() for each in own]
     by_model = {name: [each for each in every if each.model == name] for name in MODELS}
+    market_of = market_context(settings).market
     others = {
-        name: other_targets(settings, bars, label, by_model[name]) for name, label in MODELS.items()
+        name: other_targets(Files([bars]).read(label).bars, HORIZON, market_of, by_model[name])
+        for name, label in MODELS.items()
     }
     later = {
         name: [each for each in own if each.start >= manifests[name].data_to]
@@ -321,10 +295,7 @@ async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although
         f"{', '.join(f'{each:,}' for each in positions[:-1])} of {positions[-1]:,} records; "
         f"{records:,} published, each as in one pass; calendar {CALENDAR}",
         *(f"{name}: {each}" for name, each in found.items()),
-        *(
-            f"{name}: targets that training has otherwise: {len(own)}"
-            for name, own in others.items()
-        ),
+        *(f"{name}: {len(own)} targets are not those of training" for name, own in others.items()),
         *(
             f"{name}: 90 % intervals hold {coverage(own)[0]:.2%} of {coverage(own)[1]:,} returns; "
             f"after the training's last {coverage(later[name])[0]:.2%} of "
