@@ -54,7 +54,8 @@ class Prediction(Contract):
     symbol to another. `low` and `high` bound an interval that holds the return with the share of
     `predictions.alpha` missing; null where no finite one does. All are null for a bar that a
     correction emptied. `others` are the other aliases', which serve nobody. `exact` is false where
-    an older bar was revised meanwhile, until that has left all features.
+    an older bar was revised meanwhile, until that has left all features. It says nothing of the
+    interval, which has learned from the return by the old close and never quite forgets it.
     """
 
     symbol: SymbolField

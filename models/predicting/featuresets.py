@@ -132,11 +132,9 @@ class FeatureSet(Revertible[FeatureItem, FeatureRow]):
         self._take(item[0], self.read(item[1]))
 
     def _take(self, start: int, readings: Sequence[float | None]) -> None:
-        plan, past = self._plan, self._past
+        plan, past, least, most = self._plan, self._past, -LIMIT, LIMIT
         now = [start % DAY / DAY, self._session_elapsed(start) if plan.uses_session else NAN]
-        now += [
-            value if value is not None and -LIMIT < value < LIMIT else NAN for value in readings
-        ]
+        now += [value if value is not None and least < value < most else NAN for value in readings]
         lengths = plan.windows
         for place, slot in plan.kept:
             window = past[slot]
@@ -146,7 +144,7 @@ class FeatureSet(Revertible[FeatureItem, FeatureRow]):
         append = now.append
         for step, slot in plan.steps:
             value = step(now, past)
-            if not -LIMIT < value < LIMIT:
+            if not least < value < most:
                 value = NAN
             append(value)
             if slot >= 0:

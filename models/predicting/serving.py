@@ -339,9 +339,8 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
         # Of the same bar and due at the same, so it was of the same horizon.
         if champion is not None and champion.value is not None:
             beside = Champion(champion.generation, champion.version, champion.value)
-        item = Realised(
-            *(value, given.low, given.high, target, given.previous, start + length, beside)
-        )
+        low, high, previous = given.low, given.high, given.previous
+        item = Realised(value, low, high, target, previous, start + length, beside)
         self._monitors.update(place, item)
 
     def _give(self, job: Job, number: int, length: int, lines: Sequence[Line]) -> None:
@@ -415,8 +414,18 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
         if within(end - span, length, span, market):
             previous = entry.previous(job.start, close, span)
         return Given(
-            *(post.slot, post.version, post.generation, value, low, high),
-            *(span, labelled, previous, calibration.scale, served, note),
+            post.slot,
+            post.version,
+            post.generation,
+            value,
+            low,
+            high,
+            span,
+            labelled,
+            previous,
+            calibration.scale,
+            served,
+            note,
         )
 
     def _publish(self, job: Job, model: str, champion: Post, given: Sequence[Given]) -> None:

@@ -1,8 +1,8 @@
 """What is kept of one symbol and interval: features, predictions whose label is open, intervals.
 
-A label is judged when a bar behind it has come, so that it is not revised any more: a revision of
-the last bar undoes what was predicted from it and predicts anew, and nothing has been learned from
-it yet. Revisions of older bars are ignored, as in the indicators before.
+A label is judged when a bar behind it has come: a revision of the last bar undoes what was
+predicted from it and predicts anew, and nothing has been learned from it yet. Revisions of older
+bars are ignored, as in the indicators before; a label that was judged stays as it is.
 
 Where two bars of a prediction's horizon lie in two sessions, or bars lack in between, it has no
 label (the rules of `building.py`).

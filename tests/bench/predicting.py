@@ -319,6 +319,7 @@ class Run:
                 [(each["waited"] + each["taken"]) * 1e3 for each in fetches]
             ),
             "of it, once handed to the agent": percentiles([e["taken"] * 1e3 for e in fetches]),
+            "of that, on the processor": percentiles([e["processor"] * 1e3 for e in fetches]),
             "records of a fetch": percentiles([float(each["records"]) for each in fetches]),
             "close to readable prediction": percentiles(closed),
             "median by stage": {name: float(np.median(each)) for name, each in steps.items()},

@@ -2,8 +2,8 @@
 
 A line of JSON for each fetch of the predictions agent, in the folder that an environment name says:
 when it was handed over (seconds since the epoch), how many records it had, for how many seconds it
-waited for the agent, and how many the agent then took until its outputs were pending, other work
-between its pieces included.
+waited for the agent, and how many the agent then took until its outputs were pending, by the wall
+and by the processor's clock of its thread, other work between its pieces included.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def to_message(self: Consumer, tp: Any, record: Any) -> Any:
 async def handle(self: Engine, batch: RecordBatch, agent: str) -> None:
     """Note how long it has waited, and how long it takes."""
     fetched = _fetched.pop((batch.topic, batch.partition, batch.next), None)
-    at, began = time.time(), time.perf_counter()
+    at, began, used = time.time(), time.perf_counter(), time.thread_time()
     await _handle(self, batch, agent)
     if agent == AGENT and fetched is not None and len(batch):
         ended = time.perf_counter()
@@ -50,6 +50,7 @@ async def handle(self: Engine, batch: RecordBatch, agent: str) -> None:
             "records": len(batch),
             "waited": began - fetched,
             "taken": ended - began,
+            "processor": time.thread_time() - used,
         }
         _file.write(json.dumps(line) + "\n")
 

@@ -75,7 +75,7 @@ class Compared:
         widths = [each.width for each in self.differences if not each.prediction]
         return (
             f"{text} ({len(silent):,} of them exact, {sum(each.prediction for each in silent):,} "
-            f"with another prediction); where only bounds do, widths by {max(widths, default=0):.2g}"
+            f"with another prediction); widths of others by {max(widths, default=0):.2g} at most"
         )
 
 

@@ -17,7 +17,6 @@ price: what was predicted from them is predicted anew. One bar of a minute is re
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -62,13 +61,14 @@ from tests.checks.evidence_bars import export_recorded
 from tests.command import EQUITY, candlewick, tell
 
 pytest.importorskip("xgboost", reason="pip install 'candlewick[models]'")
+pytest.importorskip("exchange_calendars", reason="pip install 'candlewick[markets]'")
 pytestmark = [pytest.mark.realdata, pytest.mark.broker, pytest.mark.slow]
 
 #: Models and their bars.
 MODELS = {"returns-10s": "10s", "returns-1m": "1m"}
 INTERVALS = ",".join(MODELS.values())
 LENGTHS = {label: parse_duration(label) for label in MODELS.values()}
-CALENDAR = "XNYS" if importlib.util.find_spec("exchange_calendars") else "24/7"
+CALENDAR = "XNYS"
 TRAINED = Path("spy/20131007_trade.zip")
 REPLAYED = (Path("spy/20131008_trade.zip"), Path("spy/20131009_trade.zip"), Path("ibm"))
 #: IBM's closing print of the first day belongs to the minute before the close, but comes when the
@@ -272,8 +272,8 @@ async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although
     found = await compared(settings, tmp_path, bars)
 
     outcomes = {
-        number: [outcome_decoder.decode(each.value or b"") for each in records]
-        for number, records in (await read_output(settings, "predictions.outcomes")).items()
+        number: [outcome_decoder.decode(each.value or b"") for each in own]
+        for number, own in (await read_output(settings, "predictions.outcomes")).items()
     }
     monitoring = await read_output(settings, "predictions.monitoring")
     said = [each for own in monitoring.values() for each in own]
