@@ -361,21 +361,24 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
         posts = [each for each in line.posts if rules.fits(job.symbol, market, each.serving)]
         if len(posts) < len(line.posts):
             self._count("other_market", len(line.posts) - len(posts))
-        served, champion, alias = line.served, None, rules.alias_of(job.symbol)
-        if alias is not None:
-            dealt = line.slots[alias]
-            # Whose alias names nothing serves nobody.
-            served = dealt if any([each.slot == dealt for each in posts]) else served
-        given = []
+        alias, looks = rules.alias_of(job.symbol), []
+        served, dealt = line.served, None if alias is None else line.slots[alias]
         for post in posts:
             value, note = post.predictions.get(number), None
+            there = job.rows[post.serving.features] is not None
+            if there and post.serving.learns:
+                value, note = self._look(job, post)
+            looks.append((post, value, note))
+            # Whose alias names nothing, or does not dare yet, serves nobody.
+            if post.slot == dealt and (value is not None or not there):
+                served = dealt
+        champion, given = None, []
+        for post, value, note in looks:
             if post.slot == served:
                 champion = post
-            if post.serving.learns and job.rows[post.serving.features] is not None:
-                value, note = self._look(job, post)
-            elif value is None:
-                continue
-            given.append(self._given(job, length, post, value, note, served=post.slot == served))
+            if value is not None or note is not None:
+                mine = post.slot == served
+                given.append(self._given(job, length, post, value, note, served=mine))
         if champion is None:
             self._count("no_model")
             return given

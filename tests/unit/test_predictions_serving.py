@@ -26,6 +26,7 @@ from tests.unit.serving_feeding import (
     learning_log,
     promote,
     publish,
+    publish_online,
     revised,
     trees,
 )
@@ -266,6 +267,26 @@ def test_shares_deal_symbols_and_an_alias_that_names_nothing_serves_nobody(tmp_p
         if each["start"] in (starts[0], starts[-1]):
             assert each["alias"] == expected
     assert {each["alias"] for each in found} == {"champion", "challenger"}
+
+
+def test_a_learner_that_does_not_dare_yet_leaves_its_symbols_to_the_champion(
+    tmp_path: Path,
+) -> None:
+    served = Served(tmp_path, shares={"challenger": 1})
+    promote(served.registry, publish(served.registry, 1).version)
+    promote(served.registry, publish_online(served.registry).version, "challenger")
+    served.catalog.refresh()
+    values = indicators_of(bars(20, ("AAA",)))
+    served.feed([*served.state.announcements(), *values])
+    served.checkpoint()
+    found = decoded(served.values())
+    assert len(found) == 20 - (Small.plan().warm_up - 1)
+    assert all(each["prediction"] is not None for each in found)
+    aliases = [each["alias"] for each in found]
+    # It dares after five returns.
+    begin = aliases.index("challenger")
+    assert 5 <= begin < len(aliases)
+    assert aliases == ["champion"] * begin + ["challenger"] * (len(aliases) - begin)
 
 
 def test_a_version_that_is_gone_predicts_nothing_until_it_is_back(tmp_path: Path) -> None:
