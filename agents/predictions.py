@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 
 from agents.derived import MAX_ENTRIES, DerivedStage, derived_configuration
 from agents.indicators import requests_of
@@ -78,9 +77,6 @@ class PredictionsStage(DerivedStage):
         self._told: Mapping[Slot, str] = {}
         self._refused: frozenset[tuple[str, int, str]] = frozenset()
         configuration = derived_configuration(settings, AGENT, max_entries)
-        configuration = replace(
-            configuration, results_hash=wants.results_hash(configuration.results_hash)
-        )
         serving = ServingConfiguration(
             lengths,
             chosen.alpha,

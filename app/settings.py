@@ -13,6 +13,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -174,7 +175,25 @@ class Settings(BaseSettings):
             path = self.markets.instruments
             content = path.read_bytes() if path.is_file() else b""
             own["markets"]["instruments"] = hashlib.sha256(content).hexdigest()
+        if agent == "predictions":
+            own["features"] = _feature_labels(self.predictions.feature_sets)
         return _hash({"before": self.results_hash, **own})
+
+
+def _feature_labels(written: Sequence[str]) -> list[str]:
+    """Names, versions and hashes of feature sets: other code of one makes other predictions."""
+    # Only where there are predictions.
+    from models.predicting.features_plan import FeatureSetError
+    from models.predicting.features_registry import find_feature_set
+
+    labels = []
+    for each in written:
+        try:
+            labels.append(find_feature_set(each).plan().label)
+        except FeatureSetError:
+            # That there is none is the agent's to say.
+            labels.append(each)
+    return labels
 
 
 def _hash(chosen: dict[str, Any]) -> str:

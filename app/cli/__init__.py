@@ -26,6 +26,7 @@ from app.cli.indicators import indicators
 from app.cli.models import models
 from app.cli.predict import predict
 from app.cli.profile import profile
+from app.cli.query import query
 from app.cli.reconcile import reconcile
 from app.cli.reset import reset
 from app.cli.retrain import retrain
@@ -48,6 +49,7 @@ class Commands(CandlewickGroup):
             "bars",
             "indicators",
             "anomalies",
+            "query",
             "reconcile",
             "profile",
             "dead",
@@ -94,6 +96,7 @@ for command in (
     models,
     predict,
     profile,
+    query,
     reconcile,
     replay,
     reset,

@@ -12,7 +12,6 @@ are no version of it. What cannot be loaded any more predicts nothing.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,11 +119,6 @@ class Wants:
     def slots(self) -> tuple[Slot, ...]:
         """Every model and alias, in an order that never changes."""
         return tuple((model, alias) for model in sorted(self.intervals) for alias in self.aliases)
-
-    def results_hash(self, before: str) -> str:
-        """Return the hash of a deployment's settings with that of the features in it."""
-        labels = ",".join(kind.plan().label for kind in self.kinds)
-        return hashlib.sha256(f"{before}:{labels}".encode()).hexdigest()[:16]
 
     def index_of(self, manifest: Manifest, place: str) -> int:
         """Return which feature set a version is for.

@@ -19,6 +19,7 @@ import pytest
 from agents.predictions import make_stage
 from app.broker import EmbeddedBroker
 from app.contracts.batch import RecordBatch
+from app.run.outcomes import check_deployment
 from app.settings import Settings, SettingsError
 from app.topics import output_topic, ticks_topic
 from models.predicting.conformal import Calibration
@@ -210,6 +211,8 @@ async def test_versions_swap_under_load_although_the_worker_is_killed(settings: 
         await load(5)
         await wait_drained(settings, worker)
         assert await worker.stop() == 0
+    # What `candlewick worker` and `candlewick run` look at before they start anything.
+    await check_deployment(settings)
     await check_against_one_pass(settings)
     await check_swaps(settings, [1, 2, 1])
 
