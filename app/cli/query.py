@@ -42,6 +42,8 @@ def query(
 ) -> None:
     """Run one SQL query over the archive, with DuckDB.
 
+    No agent writes an archive yet; `app.archive.writing` does so from Python.
+
     Topics are views: ticks, quotes, bars, quotes_bars, indicators, predictions ...; `SHOW TABLES`
     lists them and `DESCRIBE bars` their columns. Of what is revised a view has the highest
     revision, and bars_versions all. A condition on year, month and day reads the files of that day
