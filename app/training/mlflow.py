@@ -110,7 +110,7 @@ def facts_of(manifest: Manifest, sha256: str) -> Facts:
         ),
         f"{PREFIX}.market": ", ".join(each.name for each in manifest.market or ()),
     }
-    tags |= {f"{PREFIX}.library.{_named(key)}": text for key, text in manifest.libraries.items()}
+    tags |= {f"{PREFIX}.package.{_named(key)}": text for key, text in manifest.libraries.items()}
     tags |= {f"{PREFIX}.sha256.{each.name}": each.sha256 for each in manifest.files}
     return Facts(
         {_named(key): _short(value) for key, value in manifest.parameters.items()},
