@@ -80,7 +80,7 @@ def test_a_version_is_told_with_scores_and_lineage() -> None:
     assert told["feature_set"] == "returns@1:0123456789abcdef"
     assert told["symbols"] == "SPY, IBM"
     assert told["commit"] == "0123abc"
-    assert told["library.xgboost"] == "3.2.0"
+    assert told["package.xgboost"] == "3.2.0"
     assert len(told["sha256.model.ubj"]) == 64
     assert "members" not in told
 
