@@ -22,5 +22,6 @@ def parse(
     symbol: npt.NDArray[np.int32],
     source: npt.NDArray[np.int32],
     condition: npt.NDArray[np.int32],
-    identities: list[str | None],
-) -> int: ...
+    identity_begin: npt.NDArray[np.int64],
+    identity_length: npt.NDArray[np.int32],
+) -> tuple[int, bytes]: ...

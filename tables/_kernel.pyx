@@ -8,14 +8,15 @@ left to the full decoder, so this code never refuses a record and never differs 
 (`tests/unit/test_parsing.py`).
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_CheckExact,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
-
-cdef extern from "Python.h":
-    object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
-    unsigned char *PyUnicode_1BYTE_DATA(object text)
 
 cdef enum:
     SYMBOL = 1
@@ -361,11 +362,8 @@ cdef inline bint read_row(const char *at, const char *end, Row *row) noexcept no
         return seen & REQUIRED == REQUIRED and skip_space(at + 1, end) == end
 
 
-cdef object make_identity(Row *row):
-    """symbol NUL venue NUL id, as `join_identity` makes it."""
-    cdef Py_ssize_t length = row.symbol.length + row.venue.length + row.trade_id.length + 2
-    cdef object text = PyUnicode_New(length, 127)
-    cdef unsigned char *to = PyUnicode_1BYTE_DATA(text)
+cdef inline char *write_identity(Row *row, char *to) noexcept nogil:
+    """symbol NUL venue NUL id, as `join_identity` makes it; the place behind it."""
     memcpy(to, row.symbol.start, row.symbol.length)
     to += row.symbol.length
     to[0] = 0
@@ -375,7 +373,12 @@ cdef object make_identity(Row *row):
     to[0] = 0
     to += 1
     memcpy(to, row.trade_id.start, row.trade_id.length)
-    return text
+    return to + row.trade_id.length
+
+
+cdef enum:
+    #: More than an identity of the bounds above can have.
+    LONGEST_IDENTITY = 256
 
 
 def parse(
@@ -392,44 +395,61 @@ def parse(
     int32_t[::1] symbol,
     int32_t[::1] source,
     int32_t[::1] condition,
-    list identities,
+    int64_t[::1] identity_begin,
+    int32_t[::1] identity_length,
 ):
-    """Fill a row of each array for each value of the usual form; return how many.
+    """Fill a row of each array for each value of the usual form; how many, and their identities.
 
-    `good` tells which; the others are untouched. `identities`, as long as the values, gets the
-    identity of each trade with an id. Codes: `source` and `condition` are 0 for none, else the
+    `good` tells which; the others are untouched. The identities of trades with an id are one behind
+    the other in the bytes that are returned. Codes: `source` and `condition` are 0 for none, else the
     table's code plus one.
     """
     cdef Py_ssize_t index, length, count = len(values)
     cdef Py_ssize_t found = 0
     cdef Row row
     cdef const char *start
-    for index in range(count):
-        value = values[index]
-        if not PyBytes_CheckExact(value):
-            continue
-        length = PyBytes_GET_SIZE(value)
-        if length > max_value_bytes:
-            continue
-        start = PyBytes_AS_STRING(value)
-        if not read_row(start, start + length, &row):
-            continue
-        time[index] = row.event_time
-        # 0.0 for -0.0, so that high and low do not depend on the order.
-        price[index] = row.price + 0.0
-        size[index] = row.size + 0.0
-        sequence[index] = row.sequence
-        symbol[index] = symbols.find(row.symbol.start, row.symbol.length)
-        source[index] = (
-            0 if row.source.length == 0 else sources.find(row.source.start, row.source.length) + 1
-        )
-        condition[index] = (
-            0
-            if row.conditions.length == 0
-            else conditions.find(row.conditions.start, row.conditions.length) + 1
-        )
-        if row.trade_id.length:
-            identities[index] = make_identity(&row)
-        good[index] = 1
-        found += 1
-    return found
+    cdef Py_ssize_t room = 32 * count + LONGEST_IDENTITY, at = 0
+    cdef char *identities = <char *>malloc(room)
+    cdef char *larger
+    if identities == NULL:
+        raise MemoryError
+    try:
+        for index in range(count):
+            value = values[index]
+            if not PyBytes_CheckExact(value):
+                continue
+            length = PyBytes_GET_SIZE(value)
+            if length > max_value_bytes:
+                continue
+            start = PyBytes_AS_STRING(value)
+            if not read_row(start, start + length, &row):
+                continue
+            time[index] = row.event_time
+            # 0.0 for -0.0, so that high and low do not depend on the order.
+            price[index] = row.price + 0.0
+            size[index] = row.size + 0.0
+            sequence[index] = row.sequence
+            symbol[index] = symbols.find(row.symbol.start, row.symbol.length)
+            source[index] = (
+                0 if row.source.length == 0 else sources.find(row.source.start, row.source.length) + 1
+            )
+            condition[index] = (
+                0
+                if row.conditions.length == 0
+                else conditions.find(row.conditions.start, row.conditions.length) + 1
+            )
+            if row.trade_id.length:
+                if at + LONGEST_IDENTITY > room:
+                    room *= 2
+                    larger = <char *>realloc(identities, room)
+                    if larger == NULL:
+                        raise MemoryError
+                    identities = larger
+                identity_begin[index] = at
+                at = write_identity(&row, identities + at) - identities
+                identity_length[index] = <int32_t>(at - identity_begin[index])
+            good[index] = 1
+            found += 1
+        return found, PyBytes_FromStringAndSize(identities, at)
+    finally:
+        free(identities)

@@ -30,7 +30,7 @@ from tables.filling import run_filling
 from tables.grouping import Groups, group, roll_up, sort_order, to_partials
 from tables.identifiers import MINUTE
 from tables.intake import Control, Dead, Intake
-from tables.partial import Partial
+from tables.partial import Partial, make_accumulator
 from tables.partition import causes_of, distinct
 from tables.policies import CLOSING, EXTREMES
 from tables.publishing import Publisher
@@ -61,6 +61,7 @@ class BarsPartition(CorrectablePartition):
         self._intake = Intake(configuration, self.symbols, self.sources)
         policy = configuration.policy
         self._classes = [policy.interval_class(length) for length in configuration.intervals]
+        self._accumulator = make_accumulator(configuration.intervals)
         #: None where there are no bars by activity.
         self.activity: ActivityBars | None = None
         if configuration.activity:
@@ -116,8 +117,10 @@ class BarsPartition(CorrectablePartition):
     ) -> npt.NDArray[np.bool_]:
         """Which trades are applied; the outcomes of the others are counted and sent."""
         keep = self._in_time(trades, watermarks, batch)
-        if trades.identifiers is not None and trades.identifiers.count(None) < len(trades):
-            self._deduplicate(trades, trades.identifiers, watermarks, keep)
+        if trades.identifiers is not None:
+            minutes = trades.time // MINUTE
+            duplicates = self.identifiers.take(trades.identifiers, minutes, watermarks, keep)
+            self.counts["duplicate"] += duplicates
         ignored = keep & (self._flag_union(trades) == 0)
         if ignored.any():
             self.counts["ignored"] += int(ignored.sum())
@@ -131,37 +134,6 @@ class BarsPartition(CorrectablePartition):
         for interval_class in set(self._classes) - {self._classes[0]}:
             union = union | tables[interval_class][trades.condition]
         return union
-
-    def _deduplicate(
-        self,
-        trades: Columns,
-        identities: list[str | None],
-        watermarks: Int64Array,
-        keep: npt.NDArray[np.bool_],
-    ) -> None:
-        """Clear `keep` of duplicates, remember the ids of the others."""
-        minutes = trades.time // MINUTE
-        if keep.all() and None not in identities:
-            every: list[str] = identities  # type: ignore[assignment]
-            same = bool((minutes == minutes[0]).all())
-            repeated = self.identifiers.take(
-                every, [int(minutes[0])] if same else minutes.tolist(), watermarks
-            )
-        else:
-            named = [
-                (index, identity)
-                for index in np.flatnonzero(keep).tolist()
-                if (identity := identities[index]) is not None
-            ]
-            rows = [index for index, _ in named]
-            found = self.identifiers.take(
-                [identity for _, identity in named],
-                minutes[rows].tolist(),
-                watermarks[rows].tolist(),
-            )
-            repeated = [rows[place] for place in found]
-        keep[repeated] = False
-        self.counts["duplicate"] += len(repeated)
 
     def _measure(
         self, activity: ActivityBars, trades: Columns, keep: npt.NDArray[np.bool_]
@@ -205,6 +177,23 @@ class BarsPartition(CorrectablePartition):
 
     def _aggregate(self, trades: Columns) -> None:
         """Merge ordinary trades, at least one, into open windows of every interval."""
+        if self._accumulator is None:
+            self._aggregate_groups(trades)
+        else:
+            tables = self._intake.conditions.tables
+            self._accumulator.add(
+                self.windows.open,
+                [tables[each] for each in self._classes],
+                *(trades.symbol, trades.time, trades.sequence, trades.offset, trades.price),
+                *(trades.size, trades.condition, trades.source),
+                symbols=len(self.symbols.names),
+            )
+        symbols = distinct(trades.symbol)
+        self.changed.update(symbols)
+        self.touched.update(symbols)
+
+    def _aggregate_groups(self, trades: Columns) -> None:
+        """Without the compiled module: by sorting, and in groups."""
         ordered = trades.take(sort_order(trades))
         tables = self._intake.conditions.tables
         made: list[tuple[int, int, Groups]] = []
@@ -223,9 +212,6 @@ class BarsPartition(CorrectablePartition):
             add = self.windows.add
             for symbol, start, partial in to_partials(groups, ordered):
                 add(interval, symbol, start, partial)
-        symbols = distinct(ordered.symbol)
-        self.changed.update(symbols)
-        self.touched.update(symbols)
 
     def _one_by_one(
         self, trades: Columns, watermarks: Int64Array, indexes: npt.NDArray[np.intp]

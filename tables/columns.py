@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tables.packed_texts import PackedTexts
+
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
 
@@ -31,17 +33,13 @@ class Columns:
     size: Float64Array
     condition: npt.NDArray[np.int32]
     source: Int64Array
-    identifiers: list[str | None] | None
+    identifiers: PackedTexts | None
 
     def __len__(self) -> int:
         return len(self.time)
 
     def take(self, chosen: Int64Array | npt.NDArray[np.bool_]) -> Columns:
         """The chosen trades, by mask or by index."""
-        identifiers = self.identifiers
-        if identifiers is not None:
-            indexes = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
-            identifiers = [identifiers[index] for index in indexes.tolist()]
         return Columns(
             self.position[chosen],
             self.offset[chosen],
@@ -53,5 +51,5 @@ class Columns:
             self.size[chosen],
             self.condition[chosen],
             self.source[chosen],
-            identifiers,
+            None if self.identifiers is None else self.identifiers.take(chosen),
         )

@@ -4,33 +4,41 @@ An id first seen with event time T belongs to minute floor(T / 60 s) and is reme
 end of that minute plus the horizon lies ahead of the watermark. Whether it still is is judged per
 record, so when memory is really released (`forget`) changes nothing.
 
-A filter says which ids may be held (`tables/filters.py`); those are looked for one by one
-(`tables/held_ids.py`). One set of all ids was a little faster (250 against 275 ns an id), took more
-and leapt: a set's table is a power of two, so that of a partition went back and forth between 33
-and 67 MB.
+Data that flows: a batch's identities as bytes (`PackedTexts`), with the minutes and watermarks of
+its records -> a store judges and remembers them -> rows of a checkpoint, by minute.
 
-Memory: about 125 bytes an id (a joined string, its hash, and of the filter), for the horizon and a
-minute; with the set it was 150 to 200.
-They are not hashed to less: two ids with one hash would lose a trade.
+There are two stores with the same answers and rows, the compiled one (`_ids.pyx`) and, where it is
+missing, `PureStore`. Neither hashes ids to less: two ids with one hash would lose a trade.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from itertools import compress
+import logging
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tables.filters import Filter, Hashed
-from tables.held_ids import Hashes, HeldIds
+from tables.packed_texts import Int64Array, PackedTexts
+from tables.pure_identifiers import MINUTE, PureStore
 
-MINUTE = 60_000_000_000
-#: Parts of a horizon that are released one after the other.
-SPANS = 16
+__all__ = ["MINUTE", "SEPARATOR", "Identifiers", "PackedTexts", "join_identity"]
+
+logger = logging.getLogger(__name__)
+
 #: Joins symbol, venue and id; the contract keeps it out of them.
 SEPARATOR = "\0"
+#: Identities in one row: some 100 KB, far below a topic's size limit.
+IDENTITIES_PER_ROW = 2_000
+
+#: None where it is missing.
+CompiledStore: Any = None
+try:
+    from tables import _ids
+except ImportError as error:
+    logger.debug("no compiled trade ids: %s", error)
+else:
+    CompiledStore = _ids.CompiledStore
 
 
 def join_identity(symbol: str, venue: str | None, identifier: str) -> str:
@@ -43,142 +51,65 @@ class Identifiers:
 
     def __init__(self, horizon: int) -> None:
         self._horizon = horizon
-        #: Minutes that are held, and released, together: however long the horizon, some 17 spans.
-        self._span = max(1, horizon // MINUTE // SPANS)
-        self._filter = Filter()
-        self._count = 0
-        #: By the span of their first event time.
-        self._spans: dict[int, HeldIds] = {}
-        self._fresh: dict[int, list[str]] = {}
+        self._store: Any = (PureStore if CompiledStore is None else CompiledStore)(horizon)
+        #: Rows in the store of the partition, by minute.
         self._chunks: dict[int, list[bytes]] = {}
         self._forgotten_chunks: list[bytes] = []
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._store)
 
     def take(
         self,
-        identities: Sequence[str],
-        minutes: Sequence[int],
-        watermarks: Sequence[int] | npt.NDArray[np.int64],
-    ) -> list[int]:
-        """Judge identities one after the other: remember the new ones.
+        identities: PackedTexts,
+        minutes: Int64Array,
+        watermarks: Int64Array,
+        keep: npt.NDArray[np.bool_],
+    ) -> int:
+        """Judge the identities of the rows that are kept, in their order; remember the new ones.
 
         Args:
-            minutes: of each, or one for all.
-            watermarks: of each, ascending, in ns.
+            minutes: of the event times.
+            watermarks: before each record, ascending, in ns.
+            keep: cleared where the identity is remembered already.
 
         Returns:
-            The places of those that are remembered already, ascending: the duplicates.
+            How many duplicates there are.
         """
-        texts = Hashed(identities)
-        suspects = self._filter.maybe(texts)
-        if not texts.distinct:
-            suspects = sorted({*suspects, *_repeated(identities)})
-        repeated = self._repeated(identities, texts, minutes, watermarks, suspects)
-        if repeated:
-            keep = np.ones(len(texts), dtype=np.bool_)
-            keep[repeated] = False
-            texts = texts.chosen(keep)
-            identities = list(compress(identities, keep.tolist()))
-            if len(minutes) > 1:
-                minutes = list(compress(minutes, keep.tolist()))
-        self._remember(identities, texts, minutes)
-        return repeated
-
-    def _repeated(
-        self,
-        identities: Sequence[str],
-        texts: Hashed,
-        minutes: Sequence[int],
-        watermarks: Sequence[int] | npt.NDArray[np.int64],
-        suspects: Sequence[int],
-    ) -> list[int]:
-        """Those of the suspects, in order, that are remembered when it is their turn."""
-        found = []
-        #: Of this batch, with the last minute of each.
-        fresh: dict[str, int] = {}
-        for place in suspects:
-            identity, watermark = identities[place], watermarks[place]
-            before = fresh.get(identity)
-            if (before is not None and self._remembers(before, watermark)) or self._held(
-                identity, texts.hashes[place], watermark
-            ):
-                found.append(place)
-            else:
-                fresh[identity] = minutes[place if len(minutes) > 1 else 0]
+        found: int = self._store.take(
+            *(identities.data, identities.begin, identities.length),
+            *(minutes, watermarks, keep.view(np.uint8)),
+        )
         return found
-
-    def _remember(self, identities: Sequence[str], texts: Hashed, minutes: Sequence[int]) -> None:
-        if not identities:
-            return
-        self._filter.add(texts, max(minutes), self._count)
-        self._count += len(identities)
-        if len(minutes) == 1:
-            self._note(minutes[0], identities, texts.hashes)
-            return
-        column = np.array(minutes)
-        for minute in dict.fromkeys(minutes):
-            chosen = column == minute
-            part = list(compress(identities, chosen.tolist()))
-            self._note(minute, part, texts.hashes[chosen])
-
-    def _note(self, minute: int, identities: Sequence[str], hashes: Hashes) -> None:
-        self._hold(minute, identities, hashes)
-        self._fresh.setdefault(minute, []).extend(identities)
-
-    def _hold(self, minute: int, identities: Sequence[str], hashes: Hashes) -> None:
-        span = minute // self._span
-        held = self._spans.get(span)
-        if held is None:
-            held = self._spans[span] = HeldIds()
-        held.extend(minute, identities, hashes)
 
     def seen(self, identity: str, watermark: int) -> bool:
         """Whether the identity is remembered at this watermark."""
-        return self._held(identity, Hashed([identity]).hashes[0], watermark)
+        found: bool = self._store.seen(identity, watermark)
+        return found
 
-    def _held(self, identity: str, value: np.uint64, watermark: int) -> bool:
-        minutes = (held.minute_of(identity, value) for held in self._spans.values())
-        return any(minute is not None and self._remembers(minute, watermark) for minute in minutes)
+    def forget(self, watermark: int) -> None:
+        """Release the minutes that no record can match any more."""
+        for minute in [each for each in self._chunks if not self._remembers(each, watermark)]:
+            self._forgotten_chunks.extend(self._chunks.pop(minute))
+        self._store.forget(watermark)
 
     def _remembers(self, minute: int, watermark: int) -> bool:
         return (minute + 1) * MINUTE + self._horizon > watermark
 
-    def forget(self, watermark: int) -> None:
-        """Release the minutes that no record can match any more."""
-        for minute in {*self._fresh, *self._chunks}:
-            if not self._remembers(minute, watermark):
-                self._fresh.pop(minute, None)
-                self._forgotten_chunks.extend(self._chunks.pop(minute, ()))
-        gone = [
-            span for span, held in self._spans.items() if not self._remembers(held.last, watermark)
-        ]
-        for span in gone:
-            held = self._spans.pop(span)
-            self._count -= len(held)
-            self._filter.forget(held.last)
-
-    def take_changes(self) -> tuple[list[tuple[int, list[str]]], list[bytes]]:
-        """What to store since the last call: new (minute, identities), and rows to delete."""
-        fresh, self._fresh = list(self._fresh.items()), {}
+    def take_changes(self) -> tuple[list[tuple[int, list[bytes]]], list[bytes]]:
+        """What to store since the last call: new rows by minute, and keys of rows to delete."""
         deleted, self._forgotten_chunks = self._forgotten_chunks, []
-        return fresh, deleted
+        return self._store.take_fresh(IDENTITIES_PER_ROW), deleted
 
     def stored(self, minute: int, key: bytes) -> None:
         """Note the row that holds a chunk of a minute, to delete it once forgotten."""
         self._chunks.setdefault(minute, []).append(key)
 
-    def restore(self, minute: int, key: bytes, identities: Sequence[str]) -> None:
-        """Take in a stored chunk; an identity may be in those of two minutes."""
-        texts = Hashed(identities)
-        self._filter.add(texts, minute, self._count)
-        self._hold(minute, identities, texts.hashes)
-        self._count += len(identities)
+    def restore(self, minute: int, key: bytes, row: bytes) -> None:
+        """Take in a stored chunk; an identity may be in those of two minutes.
+
+        Raises:
+            ValueError: the row is not one.
+        """
+        self._store.restore(minute, row)
         self.stored(minute, key)
-
-
-def _repeated(identities: Sequence[str]) -> list[int]:
-    """Places of all identities that come more than once."""
-    counts = Counter(identities)
-    return [place for place, each in enumerate(identities) if counts[each] > 1]

@@ -21,7 +21,7 @@ from tables.indicators.base import Context
 from tables.indicators.registry import Request
 from tables.indicators.sets import IndicatorSet, Outcome
 from tables.journaled import JournaledPartition
-from tables.markets import Instruments, TradingDays
+from tables.markets import Instruments, Market, TradingDays
 from tables.parsing import DECODE_ERRORS
 from tables.symbols import SymbolFaults
 from tables.windows import Reader
@@ -42,7 +42,29 @@ _encode_row = msgspec.msgpack.Encoder().encode
 
 def contexts_of(instruments: Instruments) -> ContextOf:
     """What indicators are told of each symbol: sessions are the days of its market."""
-    return lambda symbol: Context(TradingDays(instruments.market(symbol)))
+    # One for all symbols of a market: the day of a time is looked up once for all of them.
+    contexts: dict[int, tuple[Market, Context]] = {}
+
+    def context_of(symbol: str) -> Context:
+        market = instruments.market(symbol)
+        found = contexts.get(id(market))
+        if found is None:
+            found = contexts[id(market)] = (market, Context(TradingDays(market)))
+        return found[1]
+
+    return context_of
+
+
+def _values_type(requests: Sequence[Request]) -> type[msgspec.Struct]:
+    """A record of outputs that is encoded like a dictionary by name, in half the time."""
+    names = [name for each in requests for name in each.names]
+    fields = [f"output_{number}" for number in range(len(names))]
+    return msgspec.defstruct(
+        "Values",
+        [(field, float | None) for field in fields],
+        rename=dict(zip(fields, names, strict=True)),
+        gc=False,
+    )
 
 
 class IndicatorsPartition(JournaledPartition[IndicatorSet]):
@@ -76,6 +98,7 @@ class IndicatorsPartition(JournaledPartition[IndicatorSet]):
         self._context_of = context_of
         self._fill_forward = fill_forward
         self._faults = SymbolFaults(partition, configuration.partitions)
+        self._values = {label: _values_type(each) for label, each in requests.items() if each}
 
     def decode(self, key: bytes, row: bytes | None) -> IndicatorSet:
         """Make a set of its row, or a new one."""
@@ -125,9 +148,10 @@ class IndicatorsPartition(JournaledPartition[IndicatorSet]):
         if self.maximum is None or bar.start > self.maximum:
             self.maximum = bar.start
         if outcome in _PUBLISHED:
-            values = held.values()
+            outputs = held.outputs()
             if outcome is Outcome.EMPTIED:
-                values = dict.fromkeys(values)
+                outputs = [None] * len(outputs)
+            values: Any = self._values[bar.interval](*outputs)
             record = IndicatorsRecord(
                 bar.symbol, bar.interval, bar.start, bar.revision, held.exact, values
             )

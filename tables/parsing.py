@@ -23,6 +23,7 @@ from app.contracts.wire import (
 )
 from tables.columns import NO_SEQUENCE, Float64Array, Int64Array
 from tables.identifiers import SEPARATOR, join_identity
+from tables.packed_texts import PackedTexts
 from tables.symbols import Conditions, Sources, Symbols
 from tables.texts import compiled_parse
 
@@ -46,7 +47,7 @@ class Parsed:
     symbol: npt.NDArray[np.int32]
     source: npt.NDArray[np.int32]
     condition: npt.NDArray[np.int32]
-    identities: list[str | None]
+    identities: PackedTexts
     dead: list[tuple[int, str]] = field(default_factory=list)
     controls: list[tuple[int, ControlRecord]] = field(default_factory=list)
 
@@ -62,7 +63,7 @@ class Parsed:
             np.zeros(count, dtype=np.int32),
             np.zeros(count, dtype=np.int32),
             np.zeros(count, dtype=np.int32),
-            [None] * count,
+            PackedTexts.empty(count),
         )
 
 
@@ -91,7 +92,7 @@ class Parser:
         parsed = Parsed.empty(len(values))
         found = 0
         if self._compiled is not None:
-            found = self._compiled(
+            found, identities = self._compiled(
                 values if isinstance(values, list) else list(values),
                 self._max_value_bytes,
                 self._symbols.table,
@@ -105,15 +106,16 @@ class Parser:
                 parsed.symbol,
                 parsed.source,
                 parsed.condition,
-                parsed.identities,
+                parsed.identities.begin,
+                parsed.identities.length,
             )
+            parsed.identities.data = np.frombuffer(identities, dtype=np.uint8)
             self._conditions.refresh()
             if not self._conditions.valid.all():
                 invalid = ~self._conditions.valid[parsed.condition]
                 parsed.good[invalid] = 0
                 found = int(parsed.good.sum())
-                for position in np.flatnonzero(invalid).tolist():
-                    parsed.identities[position] = None
+                parsed.identities.length[invalid] = 0
         if found != len(values):
             self._decode_rest(values, parsed)
         self._symbols.refresh()
@@ -176,10 +178,13 @@ class Parser:
             0 if trade.source is None else source(trade.source) + 1 for trade in trades
         ]
         parsed.condition[rows] = [self._conditions.code_of(trade.conditions) for trade in trades]
-        for row, trade in zip(rows.tolist(), trades, strict=True):
-            if trade.trade_id is not None:
-                identity = join_identity(trade.symbol, trade.venue, trade.trade_id)
-                parsed.identities[row] = identity
+        named = [
+            (row, join_identity(trade.symbol, trade.venue, trade.trade_id))
+            for row, trade in zip(rows.tolist(), trades, strict=True)
+            if trade.trade_id is not None
+        ]
+        if named:
+            parsed.identities.put([row for row, _ in named], [text for _, text in named])
 
 
 def _has_separator(trade: TradeRecord | CorrectionRecord) -> bool:

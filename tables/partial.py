@@ -5,7 +5,14 @@ Open and close go by (event time, sequence, offset), so merging is independent o
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tables._partials import Accumulator
+
+logger = logging.getLogger(__name__)
 
 INFINITY = float("inf")
 #: `Partial.revision` of a window of which nothing was published.
@@ -15,13 +22,8 @@ ABSENT = -1
 _SUM_BYTES = 16
 
 
-class Partial:
-    """All that a bar needs from the records of its window.
-
-    Sums are in grid units (tables/sums.py), times in ns. `sources` is a bit mask over the
-    partition's source names. `amendment` holds records that belong to an earlier window and are
-    handed over when this one closes (tables/publishing.py).
-    """
+class PurePartial:
+    """The fields and the arithmetic of a `Partial`: the twin of `_partials.CompiledPartial`."""
 
     __slots__ = (
         "amendment",
@@ -67,27 +69,14 @@ class Partial:
         self.sources = sources
         self.revision = UNPUBLISHED
         self.filled = False
-        self.amendment: Partial | None = None
+        self.amendment: Any = None
 
     @property
     def has_bar(self) -> bool:
         """Whether a record set open and close."""
         return self.close_key[2] != ABSENT
 
-    @classmethod
-    def empty(cls) -> Partial:
-        """The neutral element."""
-        absent = (0, 0, ABSENT)
-        return cls(0, 0, 0, 0, -INFINITY, INFINITY, absent, 0.0, absent, 0.0, 0)
-
-    def amend(self, other: Partial) -> None:
-        """Keep records that belong to an earlier window until this one closes."""
-        if self.amendment is None:
-            self.amendment = other
-        else:
-            self.amendment.merge(other)
-
-    def merge(self, other: Partial) -> None:
+    def merge(self, other: PurePartial) -> None:
         """Add the records of `other`; neither its revision nor its amendment."""
         self.trades += other.trades
         self.volume += other.volume
@@ -105,6 +94,47 @@ class Partial:
             if not self.has_bar or other.close_key > self.close_key:
                 self.close_key = other.close_key
                 self.close = other.close
+
+
+if TYPE_CHECKING:
+    Base = PurePartial
+else:
+    try:
+        from tables._partials import CompiledPartial as Base
+    except ImportError as error:
+        logger.warning(
+            "the compiled windows are missing (%s): bars are made at half of the speed; install a "
+            "C compiler and run `make setup` again",
+            error,
+        )
+        Base = PurePartial
+
+#: Whether aggregates are those of the compiled module.
+COMPILED = Base is not PurePartial
+
+
+class Partial(Base):
+    """All that a bar needs from the records of its window.
+
+    Sums are in grid units (tables/sums.py), times in ns. `sources` is a bit mask over the
+    partition's source names. `amendment` holds records that belong to an earlier window and are
+    handed over when this one closes (tables/publishing.py).
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def empty(cls) -> Partial:
+        """The neutral element."""
+        absent = (0, 0, ABSENT)
+        return cls(0, 0, 0, 0, -INFINITY, INFINITY, absent, 0.0, absent, 0.0, 0)
+
+    def amend(self, other: Partial) -> None:
+        """Keep records that belong to an earlier window until this one closes."""
+        if self.amendment is None:
+            self.amendment = other
+        else:
+            self.amendment.merge(other)
 
     def to_row(self) -> list[Any]:
         """The aggregate as a list of plain values, for a state row."""
@@ -145,3 +175,12 @@ class Partial:
         partial.filled = row[12]
         partial.amendment = None if row[13] is None else cls.from_row(row[13])
         return partial
+
+
+def make_accumulator(lengths: Sequence[int]) -> Accumulator | None:
+    """Return what adds trades to open windows of these lengths (ns); None where it is missing."""
+    if not COMPILED:
+        return None
+    from tables._partials import Accumulator
+
+    return Accumulator(lengths, Partial)

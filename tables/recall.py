@@ -150,19 +150,18 @@ class Recall(BarsPartition):
         doubtful = np.zeros(len(trades), dtype=np.bool_)
         if trades.identifiers is None:
             return doubtful
-        every = trades.identifiers
-        named = [
-            (index, identity) for index in chosen.tolist() if (identity := every[index]) is not None
-        ]
-        rows = [index for index, _ in named]
-        marks = watermarks[rows].tolist()
-        for (index, identity), watermark in zip(named, marks, strict=True):
-            if watermark < self._certain_at:
-                self._unsure.add(identity)
-            doubtful[index] = identity in self._unsure
-        minutes = (trades.time[rows] // MINUTE).tolist()
-        repeated = self.identifiers.take([identity for _, identity in named], minutes, marks)
-        keep[[rows[place] for place in repeated]] = False
+        every = trades.identifiers.texts()
+        for index, watermark in zip(chosen.tolist(), watermarks[chosen].tolist(), strict=True):
+            identity = every[index]
+            if identity is not None:
+                if watermark < self._certain_at:
+                    self._unsure.add(identity)
+                doubtful[index] = identity in self._unsure
+        own = np.zeros(len(trades), dtype=np.bool_)
+        own[chosen] = True
+        left = own.copy()
+        self.identifiers.take(trades.identifiers, trades.time // MINUTE, watermarks, left)
+        keep[own & ~left] = False
         return doubtful
 
     def _named(self, trades: Columns, batch: RecordBatch) -> npt.NDArray[np.bool_]:
@@ -172,7 +171,7 @@ class Recall(BarsPartition):
         if record.original_event_time is not None:
             named &= trades.time == record.original_event_time
         if record.trade_id is not None:
-            known = trades.identifiers or []
+            known = [] if trades.identifiers is None else trades.identifiers.texts()
             named &= np.fromiter((each == self._identity for each in known), np.bool_, len(trades))
             return named
         sequence = record.original_sequence

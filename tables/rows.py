@@ -36,8 +36,6 @@ CORRECTED_PREFIX = b"k"
 OVERRIDE_PREFIX = b"x"
 ANCHOR_PREFIX = b"a"
 ACTIVITY_PREFIX = b"v"
-#: Identities in one row: some 100 KB, far below a topic's size limit.
-IDENTITIES_PER_ROW = 2_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -219,13 +217,3 @@ def decode_closed(value: bytes, aggregate: type[Held]) -> tuple[int, Held]:
     """Start and aggregate of a closed window's row."""
     start, row = _decode(value)
     return start, aggregate.from_row(row)
-
-
-def encode_identities(identities: list[str]) -> bytes:
-    """A chunk of identities."""
-    return _encode(identities)
-
-
-def decode_identities(value: bytes) -> list[str]:
-    """The identities of a chunk."""
-    return list(_decode(value))

@@ -14,7 +14,6 @@ from tables.rows import (
     ANCHOR_PREFIX,
     CORRECTED_PREFIX,
     IDENTIFIER_PREFIX,
-    IDENTITIES_PER_ROW,
     MARKER_KEY,
     OVERRIDE_PREFIX,
     READ_VERSIONS,
@@ -22,10 +21,8 @@ from tables.rows import (
     SYMBOL_PREFIX,
     Marker,
     SymbolRow,
-    decode_identities,
     decode_marker,
     decode_symbol,
-    encode_identities,
     encode_marker,
     encode_symbol,
     identifier_key,
@@ -86,11 +83,10 @@ def take(state: WindowedPartition[Any, Any], topic_id: str) -> Taken:
     rows.extend(state.more_rows())
     fresh, forgotten = state.identifiers.take_changes()
     rows.extend((key, None) for key in forgotten)
-    for minute, identities in fresh:
-        for part, begin in enumerate(range(0, len(identities), IDENTITIES_PER_ROW)):
+    for minute, chunks in fresh:
+        for part, chunk in enumerate(chunks):
             key = identifier_key(minute, state.next, part)
-            chunk = identities[begin : begin + IDENTITIES_PER_ROW]
-            rows.append((key, encode_identities(chunk)))
+            rows.append((key, chunk))
             state.identifiers.stored(minute, key)
     marker = Marker(
         version=ROW_VERSION,
@@ -177,7 +173,7 @@ def load(
         if key[:1] == SYMBOL_PREFIX:
             _load_symbol(state, key[1:].decode(), decode_symbol(row, kind.aggregate))
         elif key[:1] == IDENTIFIER_PREFIX:
-            state.identifiers.restore(identifier_minute(key), key, decode_identities(row))
+            state.identifiers.restore(identifier_minute(key), key, row)
         else:
             state.restore_row(key, row)
     state.restored(marker.version)

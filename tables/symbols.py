@@ -137,6 +137,8 @@ class Sources:
 
     def __init__(self, names: list[str] | None = None) -> None:
         self.names: list[str] = list(names or [])
+        #: By mask: bars have few different ones.
+        self._names_of: dict[int, tuple[str, ...]] = {}
         self._bits = {name: 1 << index for index, name in enumerate(self.names)}
         self.table = TextTable()
         self._by_code: list[int] = [0]
@@ -172,7 +174,14 @@ class Sources:
 
     def of(self, mask: int) -> tuple[str, ...]:
         """The names of a mask, sorted."""
-        return tuple(sorted(name for index, name in enumerate(self.names) if mask & (1 << index)))
+        found = self._names_of.get(mask)
+        if found is None:
+            if len(self._names_of) >= MAX_TEXTS:
+                self._names_of.clear()
+            found = self._names_of[mask] = tuple(
+                sorted(name for index, name in enumerate(self.names) if mask & (1 << index))
+            )
+        return found
 
 
 class Conditions:

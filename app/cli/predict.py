@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     "--bars",
     "paths",
     multiple=True,
-    required=True,
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Bars as `candlewick run --export` writes them, .csv or .parquet; several may follow.",
 )
 @click.argument("more", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--archive",
+    metavar="LOCATION",
+    help="Bars of an archive instead: a folder or an address such as s3://bucket/archive.",
+)
 @click.option("--model", required=True, metavar="NAME", help="Of the registry.")
 @click.option(
     "--version", default="champion", show_default=True, help="A number, or an alias of the model."
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 def predict(
     paths: tuple[Path, ...],
     more: tuple[Path, ...],
+    archive: str | None,
     model: str,
     version: str,
     features: str | None,
@@ -62,19 +67,32 @@ def predict(
     Out come a row a bar past the warm-up, as the predictions topic has them:
     symbol, interval, start_ns, model, version, horizon, prediction, low, high.
     Intervals learn from each return that becomes known, as they do live; their
-    settings are predictions.alpha and predictions.rate. Example:
+    settings are predictions.alpha and predictions.rate.
+
+    Files have each bar once, as it is in the end. An archive has all revisions in the
+    order of the log, so what was revised after the next bar is met as late as it was
+    live: its rows are those of the topic. Without either it is the deployment's archive.
+
+    \b
+    Examples:
       candlewick predict --bars bars.parquet --model returns --out predictions.parquet
+      candlewick predict --model returns --out predictions.parquet
 
     \b
     --json prints an object: rows, bars, version, without (bars without a
     prediction, by reason), out.
     """
+    from app.archive.layout import archive_location
+    from app.archive.manifest import ArchiveError
     from app.cli.common import read_settings
+    from app.run.errors import RunError
     from app.run.export import check_target
     from app.run.predicting import write_predictions
     from models.predicting.features_plan import FeatureSetError
     from models.predicting.features_registry import find_feature_set
 
+    if archive is not None and (paths or more):
+        raise click.UsageError("--bars and --archive: expected one of them")
     try:
         check_target(target)
     except ValueError as error:
@@ -89,7 +107,7 @@ def predict(
             except FeatureSetError as error:
                 raise click.BadParameter(str(error), param_hint="--features") from error
             written = write_predictions(
-                (*paths, *more),
+                (*paths, *more) or archive or archive_location(settings),
                 target,
                 registry,
                 model,
@@ -99,8 +117,11 @@ def predict(
                 alpha=settings.predictions.alpha,
                 rate=settings.predictions.rate,
                 partitions=settings.topics.partitions,
+                fill_forward=settings.bars.fill_forward,
                 progress=show_progress,
             )
+    except ArchiveError as error:
+        raise RunError(str(error)) from error
     finally:
         clear_progress()
     if as_json:

@@ -91,9 +91,10 @@ class Naming:
     def _keep(self, trades: Columns, batch: RecordBatch) -> None:
         """Remember the trades that may be named."""
         candidates = np.isin(trades.time, self._times)
-        if trades.identifiers is not None and self._identities:
-            known = self._identities
-            candidates |= np.array([each in known for each in trades.identifiers], dtype=np.bool_)
+        identities: list[str | None] = []
+        if trades.identifiers is not None:
+            known, identities = self._identities, trades.identifiers.texts()
+            candidates |= np.array([each in known for each in identities], dtype=np.bool_)
         if not candidates.any():
             return
         flags = self._judge.flags(trades)
@@ -112,7 +113,7 @@ class Naming:
             )
             place = (change.symbol, venue, change.time, int(trades.sequence[index]))
             self._by_place.setdefault(place, []).append(change)
-            identity = None if trades.identifiers is None else trades.identifiers[index]
+            identity = identities[index] if identities else None
             if identity is not None:
                 self._by_identity.setdefault(identity, []).append(change)
 

@@ -163,7 +163,8 @@ class Judge:
         if trades.identifiers is None:
             return
         times, marks = trades.time.tolist(), watermarks.tolist()
+        identities = trades.identifiers.texts()
         for index in np.flatnonzero(keep).tolist():
-            identity = trades.identifiers[index]
+            identity = identities[index]
             if identity is not None:
                 keep[index] = self._identities.is_new(identity, times[index], marks[index])

@@ -18,8 +18,9 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from app.contracts.outputs import LEFT_OUT, Headers, RoutedRecord
+from app.contracts.outputs import LEFT_OUT, RoutedRecord
 from app.observe.filters import note_taken
+from app.streaming.packing import Row, pack_batches
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ BATCH_BYTES = 256 * 1024
 STOP_SECONDS = 5.0
 #: Of a batch with one record, for headers and framing.
 LETTER_HEADROOM = 8 * 1024
-Row = tuple[bytes | None, bytes | None, Headers]
 #: Seconds for requests under way of a producer that is given up.
 ABANDON_SECONDS = 0.2
 #: Seconds for the question which topics there are.
@@ -86,8 +86,12 @@ class TransactionalProducer:
             compression_type=options.compression,
             retry_backoff_ms=20,
         )
+        self._batch_bytes = min(BATCH_BYTES, options.max_batch_bytes)
+        self._compression = options.compression
         self._name = options.transactional_id
         self._limits = options.limits
+        #: Batches of the last transaction, for traces: where each is, and its records.
+        self.sent: list[tuple[asyncio.Future[Any], int]] = []
         #: A transaction was begun and has not ended well: nothing more may be sent.
         self._broken = False
         self._start_seconds = max(options.request_timeout, options.transaction_timeout) / 1000
@@ -141,6 +145,7 @@ class TransactionalProducer:
         producer = self._producer
         began = time.monotonic()
         self._broken = True
+        self.sent = []
         sent: list[tuple[str, asyncio.Future[Any]]] = []
         places: set[TopicPartition] = set()
         ends: list[tuple[Any, int]] = []
@@ -151,6 +156,7 @@ class TransactionalProducer:
                     for batch, count in self._batches(rows, self._limits.get(topic)):
                         future = await producer.send_batch(batch, topic, partition=number)
                         sent.append((topic, future))
+                        self.sent.append((future, count))
                         places.add(TopicPartition(topic, number))
                         if topic == changelog:
                             ends.append((future, count))
@@ -195,11 +201,17 @@ class TransactionalProducer:
         return TransactionTimedOutError(f"it did not end {within}")
 
     def _batches(self, rows: Sequence[Row], limit: int | None) -> Iterable[tuple[object, int]]:
+        if limit is not None:
+            rows = [self._fitting(row, limit) for row in rows]
+        packed = pack_batches(rows, self._batch_bytes, self._compression)
+        return self._built(rows) if packed is None else packed
+
+    def _built(self, rows: Sequence[Row]) -> Iterator[tuple[object, int]]:
+        """By aiokafka's builder."""
         producer = self._producer
         batch = producer.create_batch()
         count = 0
-        for row in rows:
-            key, value, headers = row if limit is None else self._fitting(row, limit)
+        for key, value, headers in rows:
             if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 batch.close()
                 yield batch, count

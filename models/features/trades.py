@@ -46,7 +46,7 @@ class TradeFeatures(FeatureStage[Columns]):
             records.offset.tolist(),
             [names[code] for code in records.symbol.tolist()],
             records.append_time.tolist(),
-            records.identifiers or [None] * len(records),
+            [None] * len(records) if records.identifiers is None else records.identifiers.texts(),
             records.price.tolist(),
             records.size.tolist(),
             flags.tolist(),

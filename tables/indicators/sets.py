@@ -25,6 +25,7 @@ from enum import Enum
 
 from app.contracts.wire import BarRecord
 from tables.indicators.base import Context, Indicator
+from tables.indicators.compiled import Plan, kernel, plan_of, session_of
 from tables.indicators.registry import Request
 from tables.learning import State, StateVersionError
 
@@ -44,24 +45,50 @@ class Outcome(Enum):
 class IndicatorSet:
     """Chosen indicators of one symbol and interval."""
 
+    __slots__ = (
+        "_context",
+        "_fill_forward",
+        "_judges",
+        "_kernel",
+        "_older",
+        "_others",
+        "_plan",
+        "_requests",
+        "_session_of",
+        "_since",
+        "_taken",
+        "revision",
+        "start",
+    )
+
     def __init__(
         self,
         requests: Sequence[Request],
         context: Context | None = None,
         *,
         fill_forward: bool = False,
+        use_kernel: bool = True,
     ) -> None:
-        self._begin(requests, [each.create(context) for each in requests], fill_forward)
+        """Begin without bars.
+
+        Args:
+            use_kernel: false: without the compiled module, which changes no bit.
+        """
+        self._begin(requests, plan_of(requests, use_kernel=use_kernel), context, fill_forward)
+        self._others = [requests[place].create(context) for place in self._plan.others]
 
     def _begin(
-        self, requests: Sequence[Request], made: Sequence[Indicator], fill_forward: bool
+        self,
+        requests: Sequence[Request],
+        plan: Plan,
+        context: Context | None,
+        fill_forward: bool,
     ) -> None:
-        self._requests = requests
+        self._requests, self._plan, self._context = requests, plan, context
         self._fill_forward = fill_forward
-        self._indicators = tuple(made)
-        self._updates = tuple(each.update for each in self._indicators)
-        self._names = tuple(name for each in requests for name in each.names)
-        self._nothing = tuple((None,) * len(each.names) for each in requests)
+        self._session_of = session_of(context) if plan.sessions else None
+        self._kernel = None if plan.program is None else kernel.Kernel(plan.program)
+        self._others = list[Indicator]()
         #: Start and revision of the newest bar; nothing was seen while there is no start.
         self.start: int | None = None
         self.revision = 0
@@ -70,6 +97,8 @@ class IndicatorSet:
         #: The newest of the older bars that came too late, and bars taken since; or None.
         self._older: int | None = None
         self._since = 0
+        #: Indicators that say what they forget; only while there is such a bar.
+        self._judges: Sequence[Indicator] = ()
 
     def take(self, bar: BarRecord) -> Outcome:
         """Take a bar."""
@@ -79,10 +108,7 @@ class IndicatorSet:
             self.start, self.revision, self._taken = bar.start, bar.revision, not emptied
             if emptied:
                 return Outcome.EMPTIED
-            for update in self._updates:
-                update(bar)
-            if self._older is not None:
-                self._grow_older()
+            self._update(bar)
             return Outcome.NEW
         if bar.start < start:
             self._older = bar.start if self._older is None else max(self._older, bar.start)
@@ -92,17 +118,25 @@ class IndicatorSet:
             return Outcome.REPEATED
         self.revision = bar.revision
         if self._taken:
-            for indicator in self._indicators:
+            if self._kernel is not None:
+                self._kernel.revert()
+            for indicator in self._others:
                 indicator.revert()
             self._since = max(0, self._since - 1)
         self._taken = not emptied
         if emptied:
             return Outcome.EMPTIED
-        for update in self._updates:
-            update(bar)
+        self._update(bar)
+        return Outcome.REVISED
+
+    def _update(self, bar: BarRecord) -> None:
+        if self._kernel is not None:
+            session_of = self._session_of
+            self._kernel.update(bar, 0 if session_of is None else session_of(bar.start))
+        for indicator in self._others:
+            indicator.update(bar)
         if self._older is not None:
             self._grow_older()
-        return Outcome.REVISED
 
     @property
     def exact(self) -> bool:
@@ -112,31 +146,48 @@ class IndicatorSet:
     def _grow_older(self) -> None:
         self._since += 1
         older, newest = self._older, self.start
-        if (
-            older is not None
-            and newest is not None
-            and all(each.forgot(older, self._since, newest) for each in self._indicators)
-        ):
-            self._older = None
+        if older is None or newest is None:
+            return
+        if not self._judges:
+            # What an indicator forgets depends on its parameters alone.
+            self._judges = [each.create(self._context) for each in self._requests]
+        if all(each.forgot(older, self._since, newest) for each in self._judges):
+            self._older, self._judges = None, ()
 
-    def values(self) -> dict[str, float | None]:
-        """Return each output by its name, in the order asked for; None in the warm-up.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the outputs, in the order asked for."""
+        return self._plan.names
+
+    def outputs(self) -> list[float | None]:
+        """Return each output in the order of `names`; None in the warm-up.
 
         After `EMPTIED` they are those after the bar before.
         """
-        values: list[float | None] = []
-        for indicator, nothing in zip(self._indicators, self._nothing, strict=True):
+        values: list[float | None] = [] if self._kernel is None else self._kernel.values()
+        for number, indicator in zip(self._plan.others, self._others, strict=True):
             value = indicator.value
             if value is None:
-                values += nothing
+                values += (None,) * len(self._requests[number].names)
             elif value.__class__ is tuple:
                 values += value
             else:
                 values.append(value)  # type: ignore[arg-type]
-        return dict(zip(self._names, values, strict=True))
+        places = self._plan.places
+        return values if places is None else [values[place] for place in places]
+
+    def values(self) -> dict[str, float | None]:
+        """Return `outputs` by name."""
+        return dict(zip(self._plan.names, self.outputs(), strict=True))
 
     def state(self) -> State:
         """Return plain values from which `from_state` goes on, bit for bit."""
+        states: list[State] = [[] for _ in self._requests]
+        if self._kernel is not None:
+            for place, content in zip(self._plan.compiled, self._kernel.contents(), strict=True):
+                states[place] = [self._requests[place].kind.VERSION, *content]
+        for place, indicator in zip(self._plan.others, self._others, strict=True):
+            states[place] = indicator.state()
         return [
             VERSION,
             [each.label for each in self._requests],
@@ -145,7 +196,7 @@ class IndicatorSet:
             self._taken,
             self._older,
             self._since,
-            [each.state() for each in self._indicators],
+            states,
         ]
 
     @classmethod
@@ -156,6 +207,7 @@ class IndicatorSet:
         context: Context | None = None,
         *,
         fill_forward: bool = False,
+        use_kernel: bool = True,
     ) -> IndicatorSet:
         """Build the set that goes on from a state.
 
@@ -168,10 +220,28 @@ class IndicatorSet:
                 f"the state is of version {state[0] if state else 'none'} and of the indicators "
                 f"{state[1] if len(state) > 1 else 'none'}; expected version {VERSION} and {labels}"
             )
-        restored = [
-            request.restore(held, context) for request, held in zip(requests, state[7], strict=True)
-        ]
         made = cls.__new__(cls)
-        made._begin(requests, restored, fill_forward)
+        made._begin(requests, plan_of(requests, use_kernel=use_kernel), context, fill_forward)
+        made._restore(state[7])
         made.start, made.revision, made._taken, made._older, made._since = state[2:7]
         return made
+
+    def _restore(self, states: Sequence[State]) -> None:
+        requests, plan = self._requests, self._plan
+        if self._kernel is not None:
+            for place in plan.compiled:
+                held, expected = states[place][:1], requests[place].kind.VERSION
+                if held != [expected]:
+                    raise StateVersionError(
+                        f"{requests[place].kind.__name__}: the state has version "
+                        f"{held[0] if held else 'no'}, this code reads {expected}"
+                    )
+            try:
+                self._kernel.restore([states[place][1:] for place in plan.compiled])
+            except (TypeError, ValueError, IndexError) as error:
+                raise StateVersionError(
+                    f"a state does not fit the parameters of its indicator: {error}"
+                ) from error
+        self._others = [
+            requests[place].restore(states[place], self._context) for place in plan.others
+        ]

@@ -10,8 +10,11 @@ n x 2^-53 of the largest.
 
 from __future__ import annotations
 
+import logging
 import math
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from operator import mul
 from typing import Final
 
@@ -25,6 +28,19 @@ GREATEST_RATIO = 1e250
 
 #: Deviations below this share of the mean may be no more than rounding.
 _ROUNDING = 1e-12
+
+
+if sys.version_info >= (3, 12):
+
+    def total_of(values: Iterable[float]) -> float:
+        """Return their sum, one added to the other: `sum` of Python 3.12 carries what is lost."""
+        total = 0.0
+        for each in values:
+            total += each
+        return total
+
+else:
+    total_of = sum
 
 
 class Part(ABC):
@@ -99,7 +115,7 @@ class Sum(Window):
     def push(self, value: float | None) -> float | None:
         """Take a value; return the sum of the last `length`."""
         values = self.take(value)
-        return None if values is None else sum(values)
+        return None if values is None else total_of(values)
 
 
 class Mean(Window):
@@ -110,7 +126,7 @@ class Mean(Window):
     def push(self, value: float | None) -> float | None:
         """Take a value; return the mean of the last `length`."""
         values = self.take(value)
-        return None if values is None else sum(values) / self._length
+        return None if values is None else total_of(values) / self._length
 
 
 class WeightedMean(Window):
@@ -126,7 +142,7 @@ class WeightedMean(Window):
     def push(self, value: float | None) -> float | None:
         """Take a value; return the weighted mean of the last `length`."""
         values = self.take(value)
-        return None if values is None else sum(map(mul, self._weights, values)) / self._total
+        return None if values is None else total_of(map(mul, self._weights, values)) / self._total
 
 
 class Highest(Window):
@@ -165,22 +181,29 @@ class Earlier(Window):
         return None if values is None else values[0]
 
 
-def mean_and_deviation(values: list[float], count: int) -> tuple[float, float]:
+def pure_mean_and_deviation(values: list[float], count: int) -> tuple[float, float]:
     """Return the mean, and the root of the sum of squared deviations from it.
 
-    In two passes, the second by `math.dist` (within an ulp). Equal values deviate by exactly 0.
+    In two passes. Equal values deviate by exactly 0.
     """
-    mean = sum(values) / count
-    deviation = math.dist(values, (mean,) * count)
+    mean = total_of(values) / count
+    deviation = math.sqrt(total_of([(each - mean) * (each - mean) for each in values]))
     if deviation <= _ROUNDING * abs(mean) and min(values) == max(values):
         return values[0], 0.0
     return mean, deviation
 
 
+try:
+    from tables.indicators._kernel import mean_and_deviation
+except ImportError as error:
+    logging.getLogger(__name__).debug("no compiled deviations: %s", error)
+    mean_and_deviation = pure_mean_and_deviation
+
+
 def mean_absolute_deviation(values: list[float], count: int) -> tuple[float, float]:
     """Return the mean, and the mean distance from it. Equal values deviate by exactly 0."""
-    mean = sum(values) / count
-    distance = sum([abs(each - mean) for each in values]) / count
+    mean = total_of(values) / count
+    distance = total_of([abs(each - mean) for each in values]) / count
     if distance <= _ROUNDING * abs(mean) and min(values) == max(values):
         return values[0], 0.0
     return mean, distance

@@ -3,7 +3,8 @@
 Two models of returns, of 10 s and of 1 min, are trained by the command on SPY's first day. SPY's
 other days and IBM's three are replayed through one worker that is killed on the way. Then:
 
-- the committed bars, by `candlewick predict`, give each row that was predicted live;
+- the archive of the committed bars, by `candlewick predict`, gives each row that was live, all of
+  them, in bits; the final bars alone give all but those behind a bar that was revised too late;
 - one undisturbed pass over the committed logs gives the same bars and the same records;
 - the returns by which predictions are judged are those that training takes from these bars;
 - the live intervals hold what they promise, on bars after all that the models have seen, and
@@ -11,7 +12,7 @@ other days and IBM's three are replayed through one worker that is killed on the
 
 In these days bars of 10 s are revised 351 times while they are the newest, by volume without a
 price: what was predicted from them is predicted anew. One bar of a minute is revised too late: see
-`CLOSING`.
+`CLOSING`. The archive has that revision where it came, behind the bar after it.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from agents.markets import market_context
 from app.admin import ensure_topics
+from app.archive.writing import ArchiveWriter
 from app.broker import EmbeddedBroker
 from app.connection import connect
+from app.contracts.batch import RecordBatch
 from app.contracts.predictions import OutcomeRecord, outcome_decoder, prediction_decoder
 from app.durations import parse_duration
 from app.feeds.replayer import replay
@@ -43,6 +47,7 @@ from app.training.sources import Files
 from models.predicting.features_returns import Returns
 from models.predicting.manifest import Manifest
 from models.predicting.registry import Registry
+from models.predicting.registry_store import open_store
 from tables.rows import MARKER_KEY, decode_marker
 from tests.broker.predictions_compared import (
     Compared,
@@ -80,6 +85,8 @@ KILLS = (800, 4_000, 8_000, 12_000, 15_500)
 HORIZON = 3
 LEAST, LOW, HIGH = 3_000, 0.88, 0.92
 SECONDS = 300.0
+#: As `worker_settings` has them.
+PARTITIONS = {"CANDLEWICK_TOPICS__PARTITIONS": "2"}
 #: See test_derived_realdata.py.
 PATIENT = {"transaction_timeout": "30s", "session_timeout": "10s", "fetch_max_bytes": 128 * 1024}
 
@@ -103,7 +110,9 @@ def settings(kafka: EmbeddedBroker, unique: str, tmp_path: Path) -> Settings:
 
 async def command(folder: Path, *arguments: str | Path) -> dict[str, Any]:
     """What a command says with --json."""
-    done = await asyncio.to_thread(candlewick, folder, *arguments, "--json", seconds=SECONDS)
+    done = await asyncio.to_thread(
+        partial(candlewick, folder, *arguments, "--json", seconds=SECONDS, settings=PARTITIONS)
+    )
     assert done.code == 0, done.errors
     found: dict[str, Any] = json.loads(done.output)
     return found
@@ -201,8 +210,33 @@ async def check_one_pass(settings: Settings) -> int:
     return records
 
 
-async def compared(settings: Settings, folder: Path, bars: Path) -> dict[str, Compared]:
-    """Each model's committed predictions beside those of the batch verb on the committed bars."""
+async def archived(settings: Settings, place: Path) -> int:
+    """Write an archive of the committed bars; how many versions of bars it has."""
+    writer, count = ArchiveWriter(open_store(place)), 0
+    for number, records in (await read_output(settings, "bars")).items():
+        if not records:
+            continue
+        following = records[-1].offset + 1
+        batch = RecordBatch(
+            *("bars", number, 0, following, [each.value for each in records]),
+            np.array([each.offset for each in records], dtype=np.int64),
+            np.array([each.timestamp * 1_000_000 for each in records], dtype=np.int64),
+        )
+        writer.add("bars", batch, 0)
+        count += len(records)
+    assert writer.flush(0) is not None
+    return count
+
+
+async def compared(
+    settings: Settings, folder: Path, bars: Path, *source: str | Path
+) -> dict[str, Compared]:
+    """Each model's committed predictions beside those of the batch verb.
+
+    Args:
+        bars: the final ones.
+        source: the verb's options that say what it predicts from.
+    """
     revisions: dict[str, dict[tuple[str, int], int]] = {label: {} for label in MODELS.values()}
     for row in pq.read_table(bars).to_pylist():
         revisions[row["interval"]][row["symbol"], row["start_ns"]] = row["revision"]
@@ -217,7 +251,7 @@ async def compared(settings: Settings, folder: Path, bars: Path) -> dict[str, Co
         target = folder / f"{name}.parquet"
         told = await command(
             folder,
-            *("predict", "--bars", bars, "--model", name, "--calendar", CALENDAR),
+            *("predict", *source, "--model", name, "--calendar", CALENDAR),
             *("--registry", settings.models.registry or "", "--out", target),
         )
         rows = pq.read_table(target).to_pylist()
@@ -269,7 +303,10 @@ async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although
     export_recorded([data / each for each in REPLAYED], INTERVALS, undisturbed)
     assert bars.read_bytes() == undisturbed.read_bytes()
     records = await check_one_pass(settings)
-    found = await compared(settings, tmp_path, bars)
+    versions = await archived(settings, tmp_path / "archive")
+    assert versions > len(highest)
+    whole = await compared(settings, tmp_path, bars, "--archive", tmp_path / "archive")
+    found = await compared(settings, tmp_path, bars, "--bars", bars)
 
     outcomes = {
         number: [outcome_decoder.decode(each.value or b"") for each in own]
@@ -294,7 +331,8 @@ async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although
         f"{sent:,} records, {len(highest):,} bars; killed {len(KILLS)} times after "
         f"{', '.join(f'{each:,}' for each in positions[:-1])} of {positions[-1]:,} records; "
         f"{records:,} published, each as in one pass; calendar {CALENDAR}",
-        *(f"{name}: {each}" for name, each in found.items()),
+        *(f"{name}, archive of {versions:,} versions: {each}" for name, each in whole.items()),
+        *(f"{name}, final bars: {each}" for name, each in found.items()),
         *(f"{name}: {len(own)} targets are not those of training" for name, own in others.items()),
         *(
             f"{name}: 90 % intervals hold {coverage(own)[0]:.2%} of {coverage(own)[1]:,} returns; "
@@ -306,8 +344,10 @@ async def test_live_predictions_of_recorded_days_are_those_of_the_batch_although
         f"{len(said):,} hours of monitoring compared",
     )
 
+    assert sum(each.rows for each in whole.values()) == sum(each.rows for each in found.values())
+    assert not any(each.differences for each in whole.values())
     tens, minutes = found["returns-10s"], found["returns-1m"]
-    for each in found.values():
+    for each in (*whole.values(), *found.values()):
         assert not each.only_live
         assert not each.only_batch
     assert tens.rows > 13_000

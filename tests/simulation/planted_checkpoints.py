@@ -14,9 +14,10 @@ from agents.windowed import WindowedState
 from app.contracts.outputs import Taken
 from app.streaming import transaction
 from app.streaming.engine import Engine
+from app.streaming.packing import Row
 from app.streaming.rebalance import Rebalances
 from app.streaming.runner import PartitionRunner
-from app.streaming.transaction import ProducerOptions, Row, TransactionalProducer
+from app.streaming.transaction import ProducerOptions, TransactionalProducer
 from tests.simulation.planted_tools import Deed, changed, fault
 
 Records = Mapping[str, Sequence[Row]]

@@ -88,6 +88,6 @@ def duplicates_counted_when_read_again(deed: Deed) -> Iterator[None]:
         Recall,
         "_count_once",
         deed,
-        ("keep[[rows[place] for place in repeated]] = False", "deed(bool(repeated))"),
+        ("keep[own & ~left] = False", "deed(bool((own & ~left).any()))"),
     ):
         yield

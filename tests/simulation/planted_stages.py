@@ -58,7 +58,13 @@ return rows"""
 @fault()
 def revised_bar_taken_twice(deed: Deed) -> Iterator[None]:
     """A revision of the last bar is taken like another bar: nothing is undone."""
-    with changed(IndicatorSet, "take", deed, ("indicator.revert()", "deed()")):
+    with changed(
+        IndicatorSet,
+        "take",
+        deed,
+        ("self._kernel.revert()", "deed()"),
+        ("indicator.revert()", "deed()"),
+    ):
         yield
 
 

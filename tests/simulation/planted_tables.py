@@ -12,11 +12,11 @@ import numpy as np
 from agents import windowed
 from app.contracts.batch import RecordBatch
 from app.streaming.runner import PartitionRunner
-from tables import rows, snapshot
+from tables import bars, identifiers, rows, snapshot
 from tables.bars import BarsPartition
-from tables.identifiers import Identifiers
 from tables.partial import Partial
 from tables.partition import WindowedPartition
+from tables.pure_identifiers import PureStore
 from tables.sums import to_double, to_units
 from tables.windows import Windows
 from tests.simulation.planted_tools import Deed, changed, fault
@@ -66,14 +66,15 @@ def events_in_the_order_of_the_code(deed: Deed) -> Iterator[None]:
 @fault()
 def ids_evicted_per_batch(deed: Deed) -> Iterator[None]:
     """An id is a duplicate as long as it is in memory, which ends with some batch."""
-    original = Identifiers._held
+    original = PureStore._held
 
-    def held(self: Identifiers, identity: str, value: np.uint64, watermark: int) -> bool:
+    def held(self: PureStore, identity: str, value: np.uint64, watermark: int) -> bool:
         found = any(each.minute_of(identity, value) is not None for each in self._spans.values())
         deed(found != original(self, identity, value, watermark))
         return found
 
-    with patch.object(Identifiers, "_held", held):
+    # The compiled store is the same otherwise, and cannot be changed.
+    with patch.object(identifiers, "CompiledStore", None), patch.object(PureStore, "_held", held):
         yield
 
 
@@ -95,7 +96,11 @@ def float_sums(deed: Deed) -> Iterator[None]:
         deed(sums != [self.volume, self.priced, self.notional])
         self.volume, self.priced, self.notional = sums
 
-    with patch.object(Partial, "merge", merge):
+    # The compiled module adds trades without merging.
+    with (
+        patch.object(bars, "make_accumulator", lambda lengths: None),
+        patch.object(Partial, "merge", merge),
+    ):
         yield
 
 

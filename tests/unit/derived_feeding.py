@@ -138,7 +138,10 @@ def restored(
     if not isinstance(state, JournaledPartition):
         return content_of(agent, rows)
     entries = (ENTRY_PREFIX, JOURNAL_PREFIX)
-    keys = sorted({key[1:] for key in rows if key[:1] in entries})
+    # The key of an item ends with a 0 and its number.
+    keys = sorted(
+        {key[1 : -2 if key[:1] == JOURNAL_PREFIX else None] for key in rows if key[:1] in entries}
+    )
     found: dict[bytes, Any] = {
         ENTRY_PREFIX + key: state.encode(key, state.load_entry(key)) for key in keys
     }

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tables import identifiers
 from tables.filters import LEAST, Filter, Hashed
 from tables.held_ids import HeldIds
-from tables.identifiers import MINUTE, Identifiers
+from tables.identifiers import MINUTE, Identifiers, PackedTexts
 
 HORIZON = 2 * MINUTE
 #: A span has two minutes then.
@@ -41,11 +46,36 @@ class Naive:
         return minute is not None and (minute + 1) * MINUTE + self.horizon > watermark
 
 
+@contextmanager
+def using(compiled: bool) -> Iterator[None]:
+    """Take the compiled store, or the other one."""
+    if compiled and identifiers.CompiledStore is None:
+        pytest.skip("needs a C compiler")
+    with patch.object(
+        identifiers, "CompiledStore", identifiers.CompiledStore if compiled else None
+    ):
+        yield
+
+
+def take(
+    ours: Identifiers, names: Sequence[str], minutes: Sequence[int], marks: list[int]
+) -> list[int]:
+    """Judge names; places of the duplicates."""
+    keep = np.ones(len(names), dtype=np.bool_)
+    column = np.broadcast_to(np.array(minutes, dtype=np.int64), len(names)).copy()
+    count = ours.take(PackedTexts.of(names), column, np.array(marks, dtype=np.int64), keep)
+    repeated: list[int] = np.flatnonzero(~keep).tolist()
+    assert count == len(repeated)
+    return repeated
+
+
+@pytest.mark.parametrize("compiled", [True, False])
 @given(STEPS, st.sampled_from([HORIZON, LONG]))
 def test_ids_are_remembered_for_the_horizon_however_they_come(
-    steps: list[tuple[list[str], int, int, bool, bool]], horizon: int
+    compiled: bool, steps: list[tuple[list[str], int, int, bool, bool]], horizon: int
 ) -> None:
-    ours, naive, watermark = Identifiers(horizon), Naive(horizon), 10 * MINUTE
+    with using(compiled):
+        ours, naive, watermark = Identifiers(horizon), Naive(horizon), 10 * MINUTE
     for names, back, ahead, together, forget in steps:
         ahead *= horizon // HORIZON
         marks, minutes, repeated = [], [], []
@@ -58,11 +88,83 @@ def test_ids_are_remembered_for_the_horizon_however_they_come(
                 repeated.append(place)
             else:
                 naive.minutes[name] = minutes[-1]
-        assert ours.take(names, minutes[:1] if together else minutes, marks) == repeated
+        assert take(ours, names, minutes, marks) == repeated
         for name in "abcdefghij":
             assert ours.seen(name, watermark) == naive.seen(name, watermark)
         if forget:
             ours.forget(watermark)
+
+
+#: Of all lengths that a head can say, in several scripts.
+TEXTS = st.one_of(
+    st.text(min_size=1, max_size=40),
+    st.sampled_from("az").map(lambda letter: letter * 300),
+    st.integers(0, 30).map(lambda number: "é" * number + "x"),
+)
+
+
+@given(st.lists(st.lists(TEXTS, max_size=30), max_size=12), st.booleans())
+def test_both_stores_write_the_same_rows_and_go_on_from_those_of_the_other(
+    batches: list[list[str]], swap: bool
+) -> None:
+    with using(True):
+        fast = Identifiers(HORIZON)
+    with using(False):
+        slow = Identifiers(HORIZON)
+    rows: list[tuple[int, bytes]] = []
+    for number, names in enumerate(batches):
+        minute = 10 + number // 3
+        marks = [minute * MINUTE] * len(names)
+        assert take(fast, names, [minute], marks) == take(slow, names, [minute], marks)
+        if number % 2:
+            (ours, _), (theirs, _) = fast.take_changes(), slow.take_changes()
+            assert ours == theirs
+            rows += [(own, row) for own, chunks in ours for row in chunks]
+    if swap:
+        with using(True):
+            fast = Identifiers(HORIZON)
+        with using(False):
+            slow = Identifiers(HORIZON)
+        for place, (minute, row) in enumerate(rows):
+            fast.restore(minute, b"%d" % place, row)
+            slow.restore(minute, b"%d" % place, row)
+    every = sorted({name for names in batches for name in names})
+    for watermark in (10 * MINUTE, 13 * MINUTE, 14 * MINUTE, 16 * MINUTE):
+        for store in (fast, slow):
+            store.forget(watermark)
+        for name in every:
+            assert fast.seen(name, watermark) == slow.seen(name, watermark)
+
+
+def test_many_ids_come_and_go_and_take_memory_only_while_they_are_remembered() -> None:
+    with using(True):
+        ours = Identifiers(2 * MINUTE)
+    count = 5_000
+    for minute in range(40):
+        names = [f"S\0V\0{minute}-{number}" for number in range(count)]
+        watermark = minute * MINUTE
+        again = [f"S\0V\0{minute - 1}-{number}" for number in range(0, count, 7)]
+        both = names + (again if minute else [])
+        repeated = take(ours, both, [minute], [watermark] * len(both))
+        assert repeated == list(range(count, len(both)))
+        for _ in range(20):
+            ours.forget(watermark)
+        assert len(ours) <= 4 * count
+        assert ours.seen(names[17], watermark)
+        if minute > 4:
+            assert not ours.seen(f"S\0V\0{minute - 4}-1", watermark)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(
+    "row",
+    [b"", b"\x81", b"\x92\xa1a", b"\x91\xa5ab", b"\x91\xd9", b"\xdc\x00", b"\x91\x01", b"\x90x"],
+)
+def test_a_row_that_is_none_is_refused(compiled: bool, row: bytes) -> None:
+    with using(compiled):
+        ours = Identifiers(HORIZON)
+    with pytest.raises(ValueError, match="row of identities"):
+        ours.restore(1, b"key", row)
 
 
 def test_hashes_that_are_equal_are_not_ids_that_are() -> None:
@@ -81,19 +183,26 @@ def test_hashes_that_are_equal_are_not_ids_that_are() -> None:
     assert (len(held), held.last) == (502, 4)
 
 
-def test_what_is_stored_is_remembered_by_the_next_owner() -> None:
-    ours, restored = Identifiers(HORIZON), Identifiers(HORIZON)
-    assert ours.take(["a", "b", "c"], [1, 1, 2], [2 * MINUTE] * 3) == []
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_is_stored_is_remembered_by_the_next_owner(compiled: bool) -> None:
+    with using(compiled):
+        ours, restored = Identifiers(HORIZON), Identifiers(HORIZON)
+    assert take(ours, ["a", "b", "c"], [1, 1, 2], [2 * MINUTE] * 3) == []
     fresh, deleted = ours.take_changes()
     assert deleted == []
-    for number, (minute, identities) in enumerate(fresh):
-        ours.stored(minute, b"%d" % number)
-        restored.restore(minute, b"%d" % number, identities)
+    number = 0
+    for minute, rows in fresh:
+        for row in rows:
+            ours.stored(minute, b"%d" % number)
+            restored.restore(minute, b"%d" % number, row)
+            number += 1
     assert len(restored) == len(ours) == 3
     for each in (ours, restored):
         assert [each.seen(name, 2 * MINUTE) for name in "abcd"] == [True, True, True, False]
-        assert each.take(["d", "a"], [2], [2 * MINUTE] * 2) == [1]
-        each.forget(4 * MINUTE)
+        assert take(each, ["d", "a"], [2], [2 * MINUTE] * 2) == [1]
+        # The compiled store is swept a part with each call.
+        for _ in range(20):
+            each.forget(4 * MINUTE)
         assert [each.seen(name, 4 * MINUTE) for name in "abcd"] == [False, False, True, True]
         assert len(each) == 2
         assert each.take_changes()[1] == [b"0"]

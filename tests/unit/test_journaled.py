@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,20 +86,57 @@ def test_checkpoints_evictions_and_new_owners_change_nothing(
         assert partition.entry(key) == alone.entry(key)
 
 
-def test_a_row_is_small_and_now_and_then_whole() -> None:
+def test_an_item_is_a_row_and_now_and_then_all_is_one() -> None:
     store = Store()
     partition = Texts(CONFIGURATION, 0, store.get)
     partition.begin(0)
     rows = []
     for number in range(9):
         feed(partition, [b"a"], number)
-        taken = [(key, row) for key, row in partition.take("id").rows if key[1:] == b"a"]
+        taken = [(key, row) for key, row in partition.take("id").rows if key[1:2] == b"a"]
         store.write(taken)
         partition.stored()
-        rows.append([(key[:1], None if row is None else len(row) > 30) for key, row in taken])
-    journal, whole = JOURNAL_PREFIX, ENTRY_PREFIX
-    assert [len(each) for each in rows] == [1, 1, 1, 2, 1, 1, 1, 2, 1]
-    assert [key for key, _ in rows[2]] == [journal]
-    assert rows[3] == [(whole, False), (journal, None)]
-    assert rows[7] == [(whole, True), (journal, None)]
-    assert set(store) == {whole + b"a", journal + b"a"}
+        rows.append([key for key, _ in taken])
+    items = [JOURNAL_PREFIX + b"a\0" + bytes([number]) for number in range(3)]
+    whole = ENTRY_PREFIX + b"a"
+    assert rows == [[items[0]], [items[1]], [items[2]], [whole]] * 2 + [[items[0]]]
+    assert set(store) == {whole, *items}
+    # What an earlier generation has left behind is not taken.
+    assert len(load(Texts(CONFIGURATION, 0, store.get), "id", store.get, ()).entry(b"a")) == 9
+
+
+def test_many_items_of_one_checkpoint_are_rows_of_their_own_or_one_whole_row() -> None:
+    store = Store()
+    partition = Texts(CONFIGURATION, 0, store.get)
+    partition.begin(0)
+    feed(partition, [b"a", b"a"], 0)
+    assert len(partition.take("id").rows) == 3
+    feed(partition, [b"a", b"a", b"a"], 2)
+    taken = partition.take("id").rows
+    assert [key for key, _ in taken] == [ENTRY_PREFIX + b"a", b"m"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("items", [0, 1, 3])
+def test_rows_of_older_versions_are_read_and_written_anew(whole: bool, items: int) -> None:
+    if not whole and not items:
+        pytest.skip("such an entry has no row at all")
+    encode = msgspec.msgpack.encode
+    taken = [[number, "a"] for number in range(2 * whole)]
+    store = Store()
+    if whole:
+        store[ENTRY_PREFIX + b"a"] = encode(taken)
+    came = [[10 + number, "a"] for number in range(items)]
+    if items:
+        store[JOURNAL_PREFIX + b"a"] = encode(came)
+    partition = Texts(CONFIGURATION, 0, store.get)
+    partition.begin(20)
+    assert partition.entry(b"a") == [*taken, *came]
+    feed(partition, [b"a"], 20)
+    rows = partition.take("id").rows
+    store.write(rows)
+    assert (JOURNAL_PREFIX + b"a" in dict(rows)) == bool(items)
+    assert JOURNAL_PREFIX + b"a" not in store
+    again = Texts(CONFIGURATION, 0, store.get)
+    again.begin(21)
+    assert again.entry(b"a") == [*taken, *came, [20, "a"]]

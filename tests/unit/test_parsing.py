@@ -118,8 +118,8 @@ def test_both_parsers_agree_on_every_bit(seed: int) -> None:
     good = compiled.good.astype(np.bool_)
     for name in ("time", "price", "size", "sequence"):
         assert getattr(compiled, name)[good].tobytes() == getattr(pure, name)[good].tobytes(), name
-    assert [one for one, fine in zip(compiled.identities, good, strict=True) if fine] == [
-        one for one, fine in zip(pure.identities, good, strict=True) if fine
+    assert [one for one, fine in zip(compiled.identities.texts(), good, strict=True) if fine] == [
+        one for one, fine in zip(pure.identities.texts(), good, strict=True) if fine
     ]
 
 
@@ -143,10 +143,11 @@ def test_the_usual_trade_takes_the_compiled_way() -> None:
     symbols, sources = Symbols(0, 1, 10), Sources()
     conditions = Conditions(policy_of("all"))
     parsed = Parsed.empty(2)
-    found = compiled_parse(
+    found, identities = compiled_parse(
         values, LIMIT, symbols.table, sources.table, conditions.table, parsed.good, parsed.time,
         parsed.price, parsed.size, parsed.sequence, parsed.symbol, parsed.source,
-        parsed.condition, parsed.identities,
+        parsed.condition, parsed.identities.begin, parsed.identities.length,
     )  # fmt: skip
     assert found == 2
-    assert parsed.identities == ["SPY\0P\x007", None]
+    parsed.identities.data = np.frombuffer(identities, dtype=np.uint8)
+    assert parsed.identities.texts() == ["SPY\0P\x007", None]

@@ -85,6 +85,7 @@ def publish(producer: Producer, records: dict[str, Sequence[Row | RoutedRecord]]
     publisher = object.__new__(TransactionalProducer)
     publisher._producer = cast("AIOKafkaProducer", producer)
     publisher._limits = {}
+    publisher._batch_bytes, publisher._compression = 1 << 18, None
     publisher._transaction_seconds = 10.0
     source = TopicPartition("source", OWN)
     return asyncio.run(publisher.publish(OWN, records, "changelog", source, 7, "group"))
