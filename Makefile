@@ -47,7 +47,7 @@ $(BIN)/python:
 # The chart library is JavaScript in a wheel (app/web/charts.py); its Python part is never imported,
 # so what that part needs is left out.
 # Without build isolation the checkout itself asks for nothing that the lock does not hold.
-$(STAMP): $(BIN)/python requirements-dev.lock requirements-charts.lock pyproject.toml setup.py tables/_kernel.pyx app/streaming/_unpack.pyx app/broker/kafka-4.1.0.sha256
+$(STAMP): $(BIN)/python requirements-dev.lock requirements-charts.lock pyproject.toml setup.py tables/_ids.pyx tables/_kernel.pyx tables/_partials.pyx tables/indicators/_kernel.pyx app/streaming/_pack.pyx app/streaming/_unpack.pyx app/broker/kafka-4.1.0.sha256
 	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: -r requirements-charts.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .

@@ -1,7 +1,8 @@
 """The one thing that `pyproject.toml` cannot say: compiled modules that may be missing.
 
 Without Cython or a C compiler the engine runs on their pure twins (tables/parsing.py,
-app/streaming/slim.py), and says so when it starts.
+tables/indicators/compiled.py, app/streaming/slim.py), and says so when it
+starts.
 """
 
 import importlib.util
@@ -18,7 +19,14 @@ from setuptools import Extension, setup
 ARGUMENTS = ["-O3", "-ffp-contract=off"]
 KERNELS = [
     Extension(name, [f"{name.replace('.', '/')}.pyx"], extra_compile_args=ARGUMENTS, optional=True)
-    for name in ("tables._kernel", "app.streaming._unpack")
+    for name in (
+        "tables._ids",
+        "tables._kernel",
+        "tables._partials",
+        "tables.indicators._kernel",
+        "app.streaming._pack",
+        "app.streaming._unpack",
+    )
 ]
 
 

@@ -17,7 +17,7 @@ from app.observe.metrics import Metrics
 from app.observe.worker import CandlewickWorker
 from app.security import client_security
 from app.settings import Settings
-from app.streaming import slim
+from app.streaming import packing, slim
 from app.streaming.compression import use_fast_lz4
 from app.streaming.engine import Engine
 from app.streaming.protocols import Stage
@@ -52,6 +52,7 @@ class CandlewickApp(faust.App):
             warn_if_open(self.conf.web_bind, self.conf.web_port)
         await ensure_topics(self.engine.settings)
         slim_fetch = slim.install()
+        packing.install()
         use_fast_lz4()
         for stage in self.engine.stages.values():
             self.engine.metrics.fetch_path(stage.agent, slim=slim_fetch)

@@ -27,6 +27,7 @@ from app.observe.fields import bound_logger
 from app.observe.latency import Uncommitted, runs_of
 from app.observe.metrics import Metrics
 from app.setting_groups import CheckpointSettings
+from app.streaming.packing import Row
 from app.streaming.protocols import Stage, State
 from app.streaming.recall import take_rest
 from app.streaming.restore import Bounds, bounds, catch_up, changelog_reader
@@ -34,7 +35,6 @@ from app.streaming.store import PartitionStore, StoreDamagedError
 from app.streaming.topic_identity import topic_ids
 from app.streaming.transaction import (
     ProducerOptions,
-    Row,
     TopicRefusesError,
     TransactionalProducer,
 )
