@@ -194,10 +194,12 @@ def pure_mean_and_deviation(values: list[float], count: int) -> tuple[float, flo
 
 
 try:
-    from tables.indicators._kernel import mean_and_deviation
+    from tables.indicators._kernel import mean_and_deviation as _compiled
 except ImportError as error:
     logging.getLogger(__name__).debug("no compiled deviations: %s", error)
     mean_and_deviation = pure_mean_and_deviation
+else:
+    mean_and_deviation = _compiled
 
 
 def mean_absolute_deviation(values: list[float], count: int) -> tuple[float, float]:
