@@ -62,11 +62,15 @@ class Decoded:
 def schema_of(topic: str) -> pa.Schema:
     """Return a topic's columns; those of `raw` where it has none of its own."""
     layout = LAYOUTS.get(topic)
-    if layout is None:
-        return RAW_SCHEMA
+    return RAW_SCHEMA if layout is None else contract_schema(layout.record)
+
+
+@cache
+def contract_schema(record: type[msgspec.Struct]) -> pa.Schema:
+    """Return the columns of a contract's fields, and behind them those of its place in the log."""
     fields = [
         pa.field(each.name, _arrow(each.type), nullable=_optional(each.type))
-        for each in fields_of(layout.record)
+        for each in fields_of(record)
     ]
     return pa.schema([*fields, *POSITION])
 

@@ -113,14 +113,19 @@ def _read(store: Store, part: Part) -> pa.Table:
     return table
 
 
+def expired(state: State, now: int, days: int) -> list[Part]:
+    """Return the files of days that are over for more than so many days."""
+    last = now // DAY - days
+    return [each for each in state.parts.values() if _number(each.day) < last]
+
+
 def retain(store: Store, now: int, days: int) -> list[Part]:
     """Drop the files of days that are over for more than so many days; return them.
 
     They stay until `clean` removes them. Positions stay: nothing is read again.
     """
     state = read_state(store)
-    last = now // DAY - days
-    old = [each for each in state.parts.values() if _number(each.day) < last]
+    old = expired(state, now, days)
     if old:
         change = Change("retention", removed=sorted(each.path for each in old))
         _commit(store, state, change, now)
@@ -137,7 +142,9 @@ def clean(store: Store, now: int, age: int = 24 * HOUR) -> list[str]:
     state = read_state(store)
     gone = sorted(path for path, time in state.removed.items() if now - time > age)
     known = state.parts.keys() | state.removed.keys()
-    garbage = [path for path in _files(store) if path not in known and now - _time_of(path) > age]
+    garbage = [
+        path for path in part_files(store) if path not in known and now - _time_of(path) > age
+    ]
     # A file may have been named since the manifests were read.
     named = refresh(store, state).parts
     removed = [path for path in (*gone, *garbage) if path not in named]
@@ -170,7 +177,7 @@ def _number(day: str) -> int:
     return (date.fromisoformat(day) - _EPOCH) // timedelta(days=1)
 
 
-def _files(store: Store) -> Iterator[str]:
+def part_files(store: Store) -> Iterator[str]:
     """Yield the paths of all files of rows, whoever names them."""
     folders = [name for name in store.names("") if name.startswith("topic=")]
     for _ in ("year", "month", "day"):

@@ -26,7 +26,7 @@ from app.contracts.predictions import OutcomeRecord, PredictionRecord
 from app.durations import NANOSECONDS
 from app.identity import deployment_name
 from app.settings import Settings
-from app.topics import INPUTS
+from app.topics import AGENT_TOPICS, INPUTS, input_topic, output_topic
 from models.features.windows import FeatureRecord
 from tables.activity.opened import ActivityBarRecord
 from tables.crossing.records import PairRecord
@@ -35,6 +35,8 @@ from tables.quality.events import QualityEventRecord
 DAY: Final = 24 * 3600 * NANOSECONDS["s"]
 #: Records that are not of their topic's contract, as they were.
 RAW: Final = "raw"
+#: Records that are in other topics, too, or made of such: clean ticks, and what agents route.
+_REPEATED: Final = frozenset({"ticks.clean", "quotes.clean", "pairs.input", "portfolio.input"})
 _BAR: Final = ("symbol", "interval", "start")
 
 
@@ -99,9 +101,30 @@ def archive_name(settings: Settings, topic: str) -> str:
     raise ValueError(f"{topic}: neither an input nor a topic of {deployment_name(settings)}")
 
 
+def archived_topics(*, ticks: bool = True) -> tuple[str, ...]:
+    """Return the topics that an archive takes, sorted: `ticks` says whether trades and quotes too.
+
+    Those without columns of their own are `raw`. Left out is what others of them hold already, and
+    what is sent at most once or is state (forming bars, changelogs).
+    """
+    outputs = {name for each in AGENT_TOPICS.values() for name, _ in each.outputs.values()}
+    inputs = {name for name in INPUTS if ticks or name not in ("ticks", "quotes")}
+    return tuple(sorted((outputs | inputs) - _REPEATED))
+
+
+def broker_topic(settings: Settings, topic: str) -> str:
+    """Return the broker's name of a topic of the archive; `archive_name` is the way back."""
+    return input_topic(settings, topic) if topic in INPUTS else output_topic(settings, topic)
+
+
 def archive_location(settings: Settings) -> str:
-    """Return where a deployment's archive is unless another place is asked for."""
-    return str(settings.data_dir / "archive" / deployment_name(settings))
+    """Return where a deployment's archive is unless another place is asked for.
+
+    Each deployment has a folder of its own below `archive.location`: two would take each other's
+    partitions for their own.
+    """
+    below = settings.archive.location or str(settings.data_dir / "archive")
+    return f"{below.rstrip('/')}/{deployment_name(settings)}"
 
 
 def day_of(number: int) -> date:

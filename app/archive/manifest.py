@@ -7,7 +7,7 @@ be removed. Whoever adds one has read all before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -27,7 +27,16 @@ class ArchiveError(RuntimeError):
 
 
 class ArchiveConflictError(ArchiveError):
-    """Another writer has committed what this one was about to; nothing of it is in the archive."""
+    """Another writer has committed what this one was about to; nothing of it is in the archive.
+
+    Attributes:
+        places: the partitions that the other has written, by topic and number; none where there
+            were others only all the time, and trying again helps.
+    """
+
+    def __init__(self, message: str, places: Sequence[tuple[str, int]] = ()) -> None:
+        super().__init__(message)
+        self.places = tuple(places)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -41,19 +50,35 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, frozen=True, rename={"begin": "from", "end": "to"}):
-    """Offsets [from, to) of a topic's partition whose records a manifest's files hold."""
+    """Offsets [from, to) of a topic's partition whose records a manifest's files hold.
+
+    Attributes:
+        rows: how many records there are; markers and aborted records have offsets, too.
+        log: Kafka's id of the topic; another id is another topic of that name. Empty: not told.
+        lost: offsets that the log no longer had when the archive came to them: those before `from`
+            that are not held, and any in between.
+    """
 
     topic: str
     partition: int
     begin: int
     end: int
+    rows: int = 0
+    log: str = ""
+    lost: int = 0
 
 
 class Position(msgspec.Struct, frozen=True):
-    """The offset after the last one held, and who wrote it."""
+    """The offset after the last one held, and who wrote it; `log` and `lost` as in its spans."""
 
     next: int
     writer: str
+    log: str = ""
+    lost: int = 0
+
+    def goes_on(self, log: str) -> bool:
+        """Return whether a log is the one that is held, and not another of that name."""
+        return not self.log or not log or self.log == log
 
 
 class Whole(msgspec.Struct):
@@ -107,7 +132,10 @@ class State:
         self.parts.update((each.path, each) for each in change.added)
         for span in change.spans:
             place = (span.topic, span.partition)
-            self.positions[place] = Position(span.end, manifest.writer)
+            held, log, lost = self.positions.get(place), span.log, span.lost
+            if held is not None and held.goes_on(log):
+                log, lost = log or held.log, lost + held.lost
+            self.positions[place] = Position(span.end, manifest.writer, log, lost)
         self.number = manifest.number
 
     def whole(self) -> Whole:

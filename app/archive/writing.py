@@ -7,8 +7,9 @@ goes on at `next_offset` reads their records again.
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +24,7 @@ from app.archive.manifest import (
     Change,
     Manifest,
     Part,
+    Position,
     Span,
     State,
     commit,
@@ -33,7 +35,11 @@ from app.contracts.batch import RecordBatch
 from app.durations import NANOSECONDS
 from models.predicting.registry_store import Store
 
+logger = logging.getLogger(__name__)
+
 MINUTE: Final = 60 * NANOSECONDS["s"]
+
+Place = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -49,14 +55,20 @@ class Limits:
 class _Pending:
     """What of a partition waits: batches one behind the other, behind what is held."""
 
-    #: Position that the archive held when the first batch came; None: nothing of the partition.
-    after: int | None
-    begin: int
+    #: What the archive held when the first batch came; None: nothing of the partition.
+    after: Position | None
     end: int
     batches: list[RecordBatch] = field(default_factory=list)
 
-
-Place = tuple[str, int]
+    def span(self, place: Place, log: str) -> Span:
+        begin = last = self.batches[0].base
+        if self.after is not None and self.after.goes_on(log):
+            last = self.after.next
+        lost = 0
+        for each in self.batches:
+            lost += max(0, each.base - last)
+            last = each.next
+        return Span(*place, begin, self.end, sum(map(len, self.batches)), log, lost)
 
 
 class ArchiveWriter:
@@ -76,9 +88,50 @@ class ArchiveWriter:
         self._name = secrets.token_hex(8)
         self._state = read_state(store)
         self._pending: dict[Place, _Pending] = {}
+        self._logs: dict[Place, str] = {}
         self._skipped: dict[Place, int] = {}
+        #: Files of commits that failed, and the numbers of the manifests that may name them.
+        self._unsure: list[tuple[int, Part]] = []
         self._rows = self._bytes = 0
         self._since: int | None = None
+
+    @property
+    def state(self) -> State:
+        """What the archive held when this writer looked last; not to be changed."""
+        return self._state
+
+    @property
+    def rows(self) -> int:
+        """Records that wait."""
+        return self._rows
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the records that wait."""
+        return self._bytes
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits, be it markers without a record."""
+        return bool(self._pending)
+
+    def refresh(self) -> None:
+        """Read what others have written since.
+
+        Raises:
+            ArchiveError: manifests cannot be read.
+        """
+        refresh(self._store, self._state)
+
+    def begin(self, topic: str, partition: int, log: str) -> None:
+        """Begin to write a partition, without anything that waits of it.
+
+        Args:
+            log: Kafka's id of the topic. Where the archive holds offsets of another log of that
+                name, as after a reset, it holds nothing of this one.
+        """
+        self.drop([(topic, partition)])
+        self._logs[topic, partition] = log
 
     def next_offset(self, topic: str, partition: int) -> int | None:
         """Return the offset behind the last record that the archive holds; a reader goes on there.
@@ -86,11 +139,21 @@ class ArchiveWriter:
         None where it holds nothing of the partition: begin wherever the log begins.
         """
         held = self._state.positions.get((topic, partition))
-        return None if held is None else held.next
+        if held is None or not held.goes_on(self._logs.get((topic, partition), "")):
+            return None
+        return held.next
 
     def skip(self, topic: str, partition: int, offset: int) -> None:
         """Agree that records before an offset never come: the log does not have them any more."""
         self._skipped[topic, partition] = offset
+
+    def drop(self, places: Collection[Place]) -> None:
+        """Forget what waits of partitions that others write."""
+        for place in places:
+            self._pending.pop(place, None)
+            self._skipped.pop(place, None)
+            self._logs.pop(place, None)
+        self._measure()
 
     def add(self, topic: str, batch: RecordBatch, now: int) -> None:
         """Take a batch; what of it is held or waits already is left out.
@@ -104,8 +167,7 @@ class ArchiveWriter:
         """
         place = (topic, batch.partition)
         pending = self._pending.get(place)
-        after = self.next_offset(*place)
-        expected = after if pending is None else pending.end
+        expected = self.next_offset(*place) if pending is None else pending.end
         if expected is not None and batch.base < expected:
             if batch.next <= expected:
                 return
@@ -118,7 +180,8 @@ class ArchiveWriter:
         if batch.next == batch.base:
             return
         if pending is None:
-            pending = self._pending[place] = _Pending(after, batch.base, batch.base)
+            after = self._state.positions.get(place)
+            pending = self._pending[place] = _Pending(after, batch.base)
         pending.batches.append(batch)
         pending.end = batch.next
         self._rows += len(batch)
@@ -140,7 +203,8 @@ class ArchiveWriter:
         After an error that is no conflict all of it waits still, and another flush tries again.
 
         Raises:
-            ArchiveConflictError: another writer has one of the partitions; begin with a new writer.
+            ArchiveConflictError: another writer has some of the partitions; `drop` these, or begin
+                with a new writer.
             OSError: the store cannot be written (a full disk, a server that is away).
         """
         self._settle()
@@ -148,44 +212,80 @@ class ArchiveWriter:
             return None
         change = Change(
             "flush",
-            spans=[Span(*place, each.begin, each.end) for place, each in self._pending.items()],
-            added=[
-                write_part(self._store, topic, day, rows, now)
-                for topic, day, rows in self._tables()
+            spans=[
+                each.span(place, self._logs.get(place, "")) for place, each in self._pending.items()
             ],
         )
-        manifest = commit(
-            self._store, self._state, change, writer=self._name, time=now, check=self._check
-        )
+        try:
+            for topic, day, rows in self._tables():
+                change.added.append(write_part(self._store, topic, day, rows, now))
+        except BaseException:
+            # Nobody names them; on a full disk they would take what becomes free.
+            self._remove(change.added)
+            raise
+        try:
+            manifest = commit(
+                self._store, self._state, change, writer=self._name, time=now, check=self._check
+            )
+        except ArchiveConflictError:
+            self._remove(change.added)
+            raise
+        except BaseException:
+            # Whether the manifest is there shows once there is one of its number.
+            self._unsure += [(self._state.number + 1, each) for each in change.added]
+            raise
         self._pending.clear()
         self._measure()
+        self._sweep()
         return manifest
 
     def _settle(self) -> None:
         """Leave out what an earlier flush committed although it failed: its answer was lost."""
-        refresh(self._store, self._state)
+        self.refresh()
+        self._sweep()
         for place, pending in list(self._pending.items()):
             held = self._state.positions.get(place)
-            if held is None or held.writer != self._name or held.next == pending.after:
+            if held is None or held.writer != self._name or held == pending.after:
                 continue
             pending.batches = [
                 each.since(held.next) for each in pending.batches if each.next > held.next
             ]
-            pending.after = pending.begin = held.next
+            pending.after = held
             if not pending.batches:
                 del self._pending[place]
         self._check(self._state)
         self._measure()
 
     def _check(self, state: State) -> None:
-        for (topic, partition), pending in self._pending.items():
-            held = state.positions.get((topic, partition))
-            if (None if held is None else held.next) != pending.after:
-                raise ArchiveConflictError(
-                    f"{self._store.where('')}: another writer has written {topic} partition "
-                    f"{partition} up to offset {held and held.next}, this one was at "
-                    f"{pending.after}; only one may run"
-                )
+        lost = [
+            place
+            for place, pending in self._pending.items()
+            if state.positions.get(place) != pending.after
+        ]
+        if lost:
+            (topic, partition), after = lost[0], self._pending[lost[0]].after
+            held = state.positions.get(lost[0])
+            raise ArchiveConflictError(
+                f"{self._store.where('')}: another writer has written {topic} partition "
+                f"{partition} up to offset {held and held.next}, this one was at "
+                f"{after and after.next}; only one may run",
+                lost,
+            )
+
+    def _sweep(self) -> None:
+        """Remove the files of commits that turn out to have failed."""
+        known = self._state.parts.keys() | self._state.removed.keys()
+        over = [part for number, part in self._unsure if number <= self._state.number]
+        self._unsure = [each for each in self._unsure if each[0] > self._state.number]
+        self._remove(part for part in over if part.path not in known)
+
+    def _remove(self, parts: Iterable[Part]) -> None:
+        """Remove files that no manifest names; what stays, `clean` takes."""
+        for part in parts:
+            try:
+                self._store.remove(part.path)
+            except Exception as error:  # noqa: BLE001 - clients of object stores have their own
+                logger.debug("%s: left for a clean-up: %r", self._store.where(part.path), error)
 
     def _measure(self) -> None:
         batches = [each for pending in self._pending.values() for each in pending.batches]

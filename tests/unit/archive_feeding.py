@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from app.archive.columns import read_parquet
 from app.archive.manifest import read_state
 from app.contracts.batch import RecordBatch
 from app.contracts.wire import BarRecord, TradeRecord, encoder
-from models.predicting.registry_store import Store
+from models.predicting.registry_store import LocalStore, Store
 
 DAY = 86_400_000_000_000
 #: 2026-11-20T00:00:00Z, ns.
@@ -124,3 +125,12 @@ def held(store: Store, topic: str) -> Counter[tuple[int, int]]:
             places = (table.column(name).to_pylist() for name in ("log_partition", "log_offset"))
             found.update(zip(*places, strict=True))
     return found
+
+
+def on_disk(store: MemoryStore, folder: Path) -> LocalStore:
+    """Return a copy of a store as a folder, where DuckDB can read it."""
+    for path, content in store.files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return LocalStore(folder)
