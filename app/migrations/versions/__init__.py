@@ -1,0 +1,1 @@
+"""One file of SQL a version, and one that names it to alembic."""
