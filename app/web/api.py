@@ -83,7 +83,7 @@ class Api:
             return refusal(error)
         except Exception:
             # A fault of ours: the page says so in JSON, the log has the details.
-            logger.exception("%s", request.url)
+            logger.exception("a request could not be answered: %s", request.url)
             return refusal(ApiError(500, "internal error; the worker's log has the details"))
         return found if isinstance(found, Answer) else answer(found)
 

@@ -320,6 +320,18 @@ class Local:
             "owner": self.own,
         }
 
+    def newest_bar(self, place: Place, symbol: str, length: int) -> bytes | None:
+        """The newest closed bar as it was published, None where there is none; `length` in ns.
+
+        Raises:
+            ApiError: 503, its partition is not ready here.
+            StoreDamagedError: a block cannot be read.
+        """
+        if not self._views.enabled:
+            return None
+        with _damage_noted(self.view(place)) as view:
+            return next(iter(view.history(symbol, length, 1)), None)
+
     # --- rows ------------------------------------------------------------------------------
 
     def _has_state(self, agent: str, runner: PartitionRunner, symbol: str) -> bool:

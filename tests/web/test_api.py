@@ -229,6 +229,15 @@ async def test_candles_since_a_time_and_of_another_interval(page: Page) -> None:
     assert found["forming"]["revision"] == 0
 
 
+async def test_latest_values_of_the_view(page: Page) -> None:
+    status, found = await page.get("/latest/BTC%2FUSD")
+    assert status == 200
+    assert [(each["kind"], each["from"]) for each in found["latest"]] == [("bars", "view")]
+    assert found["latest"][0]["record"]["revision"] == 2
+    assert found["missing"] == [{"kind": "ticks", "reason": "there is no cache"}]
+    assert (await page.get("/latest/MSFT"))[0] == 404
+
+
 async def test_tables(page: Page) -> None:
     status, found = await page.get("/tables")
     assert status == 200
