@@ -11,15 +11,19 @@ import asyncio
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from app.connection import client_options
+from app.observe.tracing import make_tracing
 from app.settings import Settings
 from app.streaming.compression import use_fast_lz4
 from app.topics import ticks_topic
+
+if TYPE_CHECKING:
+    from app.observe.spans import Tracing
 
 #: Records of a batch unless told otherwise: enough to make the cost of a batch vanish.
 BATCH_RECORDS: Final = 4_000
@@ -89,20 +93,21 @@ class TickSender:
         self._open: list[Any] = []
         self._queues: list[asyncio.Queue[Any]] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._failure: KafkaError | None = None
+        self._failure: Exception | None = None
+        self._settings = settings
+        self._tracing: Tracing | None = None
 
     async def __aenter__(self) -> Self:
         use_fast_lz4()
         self._producer = AIOKafkaProducer(**self._options)
         try:
+            self._tracing = make_tracing(self._settings, "feed")
             await self._producer.start()
-            async with asyncio.timeout(TOPIC_SECONDS):
-                self.partitions = len(await self._producer.partitions_for(self.topic))
-        except TimeoutError:
-            await self._producer.stop()
-            raise UnknownTopicOrPartitionError(f"no topic {self.topic} on the broker") from None
+            self.partitions = await self._count_partitions()
         except BaseException:
+            # Also when it is cancelled: nobody else knows of it.
             await self._producer.stop()
+            await self._end_traces()
             raise
         self.acknowledged = [0] * self.partitions
         self._open = [None] * self.partitions
@@ -111,6 +116,18 @@ class TickSender:
             asyncio.create_task(self._deliver(partition)) for partition in range(self.partitions)
         ]
         return self
+
+    async def _count_partitions(self) -> int:
+        try:
+            async with asyncio.timeout(TOPIC_SECONDS):
+                return len(await self._producer.partitions_for(self.topic))
+        except TimeoutError:
+            raise UnknownTopicOrPartitionError(f"no topic {self.topic} on the broker") from None
+
+    async def _end_traces(self) -> None:
+        tracing, self._tracing = self._tracing, None
+        if tracing is not None:
+            await tracing.close()
 
     async def __aexit__(
         self,
@@ -121,10 +138,13 @@ class TickSender:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if error is not None:
-            # Without its task `stop` has nothing to wait for; see DELIVERY_SECONDS.
-            await self._producer._sender.close()
-        await self._producer.stop()
+        try:
+            if error is not None:
+                # Without its task `stop` has nothing to wait for; see DELIVERY_SECONDS.
+                await self._producer._sender.close()
+            await self._producer.stop()
+        finally:
+            await self._end_traces()
 
     async def send(
         self, partition: int, records: Iterable[tuple[bytes | None, bytes | None]]
@@ -174,19 +194,31 @@ class TickSender:
 
     async def _deliver(self, partition: int) -> None:
         """Send a partition's batches in order; after a failure, drop them."""
-        queue, producer = self._queues[partition], self._producer
+        queue, producer, tracing = self._queues[partition], self._producer, self._tracing
         while True:
             batch = await queue.get()
+            count, began = batch.record_count(), time.perf_counter()
             try:
                 if self._failure is None:
-                    count = batch.record_count()
                     async with asyncio.timeout(self._delivery_seconds):
-                        await (await producer.send_batch(batch, self.topic, partition=partition))
+                        sent = await producer.send_batch(batch, self.topic, partition=partition)
+                        where = await sent
                     self.acknowledged[partition] += count
+                    if tracing is not None:
+                        first = where.offset if where.offset >= 0 else None
+                        tracing.sent(self.topic, partition, first, count, began)
             except TimeoutError:
                 seconds = self._delivery_seconds
-                self._failure = KafkaTimeoutError(f"no acknowledgement within {seconds:g} s")
-            except KafkaError as error:
-                self._failure = error
+                late = KafkaTimeoutError(f"no acknowledgement within {seconds:g} s")
+                self._fail(partition, count, began, late)
+            except Exception as error:  # noqa: BLE001
+                # Of whatever kind: `send` raises it. It would wait for room in the queue for ever
+                # if this task ended here.
+                self._fail(partition, count, began, error)
             finally:
                 queue.task_done()
+
+    def _fail(self, partition: int, count: int, began: float, error: Exception) -> None:
+        self._failure = error
+        if self._tracing is not None:
+            self._tracing.sent(self.topic, partition, None, count, began, error)

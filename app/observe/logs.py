@@ -2,7 +2,8 @@
 
 Everything goes to standard error, one line an event, as text or as JSON. Secrets never get here:
 settings are masked where they are shown, and every event goes through `masking.py`. The same
-warning is told once in ten seconds (`filters.py`). `docs/metrics.md` lists the fields.
+warning is told once in ten seconds (`filters.py`), and of one event so many lines a minute
+(`rates.py`). `docs/metrics.md` lists the fields.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from app.observe.fields import FIELDS
 from app.observe.filters import RefusalFilter, RepeatFilter, RetryFilter, ServiceFilter
 from app.observe.masking import MASK, mask_addresses, mask_text, mask_value
+from app.observe.rates import RateFilter
 from app.settings import Settings
 
 #: Loggers that say at `info` what only a developer wants to know.
 CHATTY = ("mode", "aiokafka", "asyncio", "faust")
 #: Keys that structlog's own renderers read.
 _RENDERED = ("exc_info", "stack_info")
+#: How many lines stand behind one: of the same text, of the same event.
+COUNTS = ("repeated", "left_out")
 
 __all__ = [
     "CHATTY",
@@ -72,7 +76,7 @@ def _before(settings: Settings) -> list[Processor]:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         # In a line for people the text says it all, but for how often.
-        structlog.stdlib.ExtraAdder((*FIELDS, "repeated") if json else ("repeated",)),
+        structlog.stdlib.ExtraAdder((*FIELDS, *COUNTS) if json else ("repeated",)),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([identify] if json else []),
     ]
@@ -112,13 +116,14 @@ def logging_configuration(settings: Settings) -> dict[str, Any]:
             "service": {"()": ServiceFilter},
             "retry": {"()": RetryFilter},
             "repeat": {"()": RepeatFilter},
+            "rate": {"()": RateFilter, "most": settings.log.per_minute},
         },
         "handlers": {
             "default": {
                 "class": "logging.StreamHandler",
                 "stream": "ext://sys.stderr",
                 "formatter": "structured",
-                "filters": ["refusal", "service", "retry", "repeat"],
+                "filters": ["refusal", "service", "retry", "repeat", "rate"],
             }
         },
         "loggers": {name: {"level": chatty} for name in CHATTY},

@@ -114,7 +114,7 @@ def placed(selector: str) -> str:
     return f"{name}{{{','.join([*added, *filter(None, [labels])])}}}"
 
 
-def to_yaml(content: Mapping[str, Any]) -> str:
+def to_yaml(content: Mapping[str, Any], made: str = MADE) -> str:
     """Return YAML below the line that says who made it; texts of several lines as blocks.
 
     Raises:
@@ -142,7 +142,7 @@ def to_yaml(content: Mapping[str, Any]) -> str:
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     stream = io.StringIO()
     yaml.dump(blocks(content), stream)
-    return f"# {MADE}\n{stream.getvalue()}"
+    return f"# {made}\n{stream.getvalue()}"
 
 
 def section() -> str:

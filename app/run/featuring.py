@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from app.contracts.wire import BarRecord
 from app.feeds.errors import FeedError
 from app.run.export import SUFFIXES, check_target, write_export
-from app.run.indicating import bars_of, read_bar_table
+from app.run.indicating import arrow_faults, bars_of, check_names, read_bar_table
 from models.predicting.featuresets import FeatureSet
 from models.store.historical import NEVER, Historical, historical_features
 from tables.markets import Instruments
@@ -59,16 +59,15 @@ def read_entities(path: Path) -> tuple[pa.Table, list[str], npt.NDArray[np.int64
     """
     if path.suffix not in SUFFIXES:
         raise FeedError(path, None, f"expected a name that ends with {' or '.join(SUFFIXES)}")
-    try:
+    with arrow_faults(path):
         table = _read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+        check_names(path, table)
         names = table.column_names
         time = next((each for each in ("time_ns", "time") if each in names), None)
         if "symbol" not in names or time is None:
             raise FeedError(path, None, "expected the columns symbol, and time_ns or time")
         symbols = table.column("symbol").cast(pa.string())
         times = _nanoseconds(table.column(time))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise FeedError(path, None, " ".join(str(error).split())) from error
     if symbols.null_count or times.null_count:
         raise FeedError(path, None, f"symbol or {time} is empty in a row")
     return table, symbols.to_pylist(), times.to_numpy().astype(np.int64)
@@ -177,10 +176,8 @@ def _read_bars(paths: Sequence[Path], interval: str) -> tuple[list[BarRecord], l
 
 
 def _known(path: Path, table: pa.Table) -> list[int]:
-    try:
+    with arrow_faults(path, f"{KNOWN}: "):
         column = table.column(KNOWN).cast(pa.int64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise FeedError(path, None, f"{KNOWN}: {' '.join(str(error).split())}") from error
     if column.null_count:
         raise FeedError(path, None, f"{KNOWN} is empty in a row")
     times: list[int] = column.to_pylist()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,11 @@ from tables.indicators.sets import IndicatorSet
 #: Columns that need not be there, and what is taken for them.
 OPTIONAL: dict[str, Any] = {"vwap": None, "trades": 1, "revision": 0}
 _SCHEMA = LAYOUTS["bars"].schema
+#: A file's content that is not what it should be. That memory is short is no fault of the file.
+_NOT_AS_EXPECTED = (
+    *(pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError),
+    UnicodeDecodeError,
+)
 _PRICES = ("open", "high", "low", "close")
 
 Progress = Callable[[str, int, int], None]
@@ -45,8 +52,9 @@ def read_bar_table(path: Path) -> pa.Table:
     """
     if path.suffix not in SUFFIXES:
         raise FeedError(path, None, f"expected a name that ends with {' or '.join(SUFFIXES)}")
-    try:
+    with arrow_faults(path):
         table = _read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+        check_names(path, table)
         absent = [
             name
             for name in _SCHEMA.names
@@ -62,9 +70,39 @@ def read_bar_table(path: Path) -> pa.Table:
             place = table.schema.get_field_index(field.name)
             if place >= 0:
                 table = table.set_column(place, field, table.column(place).cast(field.type))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise FeedError(path, None, " ".join(str(error).split())) from error
     return table
+
+
+@contextmanager
+def arrow_faults(path: Path, what: str = "") -> Iterator[None]:
+    """Say of a file what Arrow says of its content; what is not the file's fault goes on.
+
+    Args:
+        what: begins the message, such as the name of a column.
+
+    Raises:
+        FeedError: its content is not what it should be.
+    """
+    try:
+        yield
+    except _NOT_AS_EXPECTED as error:
+        raise FeedError(path, None, f"{what}{' '.join(str(error).split())}") from error
+    except OSError as error:
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        # A file that cannot be opened has a number or a class; this is Arrow's of a damaged one.
+        raise FeedError(path, None, f"{what}{' '.join(str(error).split())}") from error
+
+
+def check_names(path: Path, table: pa.Table) -> None:
+    """Refuse a file whose columns cannot be told apart by their names.
+
+    Raises:
+        FeedError: one is there twice.
+    """
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise FeedError(path, None, f"has the column {', '.join(twice)} more than once")
 
 
 def _read_csv(path: Path) -> pa.Table:

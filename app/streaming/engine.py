@@ -23,6 +23,7 @@ from app.identity import group_id, transactional_id, worker_folder
 from app.observe.health import HealthState, Phase
 from app.observe.metrics import Metrics
 from app.observe.requests import measure_requests
+from app.observe.tracing import make_tracing
 from app.settings import Settings
 from app.streaming.failures import Failures
 from app.streaming.protocols import Stage
@@ -84,6 +85,10 @@ class Engine:
         self.runners: dict[RunnerKey, PartitionRunner] = {}
         health.describe(settings.deployment, settings.worker, list(self.stages))
         metrics.watch(settings.deployment, settings.worker, health, self._stores, cache_usage)
+        #: None where nothing is traced.
+        self.tracing = make_tracing(settings, "worker")
+        if self.tracing is not None:
+            metrics.registry.register(self.tracing.gauges)
         self.side = SideChannel(self)
         self.followers: list[Follower] = []
         self._app: CandlewickApp | None = None
@@ -310,6 +315,8 @@ class Engine:
         )  # fmt: skip
         for follower in self.followers:
             await follower.stop()
+        if self.tracing is not None:
+            await self.tracing.close()
         self.watchdog.stop()
 
     async def _of_all(
@@ -359,6 +366,7 @@ class Engine:
                     worker_folder(self.settings) / f"{agent}-{partition}"
                 ),
                 failed=self.failures.failed,
+                tracing=self.tracing,
             )
         return self._context
 

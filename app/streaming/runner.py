@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
@@ -38,6 +38,9 @@ from app.streaming.transaction import (
     TopicRefusesError,
     TransactionalProducer,
 )
+
+if TYPE_CHECKING:
+    from app.observe.spans import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,8 @@ class RunnerContext:
     folder: Callable[[str, int], Path]
     #: Called with a runner whose state was dropped, and why.
     failed: Callable[[PartitionRunner, BaseException], None]
+    #: None where nothing is traced.
+    tracing: Tracing | None = None
 
 
 class PartitionRunner:
@@ -93,6 +98,8 @@ class PartitionRunner:
         #: When (monotonic) the last checkpoint was committed, None before the first one.
         self.checkpointed_at: float | None = None
         self._context = context
+        tracing, place = context.tracing, (stage.agent, stage.source, partition)
+        self._trace = None if tracing is None else tracing.partition(*place)
         self._state: State | None = None
         self._store: PartitionStore | None = None
         self._producer: TransactionalProducer | None = None
@@ -180,6 +187,8 @@ class PartitionRunner:
             ignored=_difference(after.ignored, before.ignored),
             appended=appended,
         )
+        if self._trace is not None:
+            self._trace.applied(batch, began)
         return True
 
     @property
@@ -264,6 +273,8 @@ class PartitionRunner:
                 batches, self._uncommitted = self._uncommitted, Uncommitted()
                 records = self._records(taken)
                 self._cost = time.thread_time() - worked
+                if self._trace is not None:
+                    self._trace.frozen(began)
                 frozen = time.perf_counter()
                 following = await self._producer.publish(
                     self.partition,
@@ -274,6 +285,8 @@ class PartitionRunner:
                     self._context.group,
                 )
                 committed = time.perf_counter()
+                if self._trace is not None:
+                    self._trace.published(self.stage.changelog, self._producer.sent, frozen)
                 self._context.metrics.published(self.stage.agent, batches)
                 await asyncio.to_thread(
                     self._store.write, taken.rows, following, self._changelog_id
@@ -298,8 +311,11 @@ class PartitionRunner:
             # What came in meanwhile waits for the next one.
             self.uncommitted_since = self._dirty_since
             ended = time.perf_counter()
-            phases = (frozen - began, committed - frozen, ended - committed)
-            self._measure(taken, dict(zip(PHASES, phases, strict=True)))
+            times = (frozen - began, committed - frozen, ended - committed)
+            phases = dict(zip(PHASES, times, strict=True))
+            self._measure(taken, phases)
+            if self._trace is not None:
+                self._trace.stored(taken, phases)
             return True
 
     def _records(self, taken: Taken) -> dict[str, list[Row | RoutedRecord]]:
@@ -334,6 +350,8 @@ class PartitionRunner:
             self._state = None
             self._damaged = isinstance(error, StoreDamagedError)
             self._room.set()
+            if self._trace is not None:
+                self._trace.dropped(error)
             self._context.failed(self, error)
 
     async def restore(self) -> None:
@@ -398,6 +416,8 @@ class PartitionRunner:
             self.position = position
             self._dirty_since = self._output_since = self.uncommitted_since = None
             self._uncommitted = Uncommitted()
+            if self._trace is not None:
+                self._trace.dropped()
             self._room.set()
             self._maximum = state.progress.event_time
             self._moved_at = time.monotonic()

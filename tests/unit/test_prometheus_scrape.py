@@ -40,7 +40,7 @@ def configured(folder: Path, target: str) -> Path:
     return path
 
 
-@pytest.mark.skipif(SERVER is None, reason="no prometheus: it is Debian's package of that name")
+@pytest.mark.skipif(SERVER is None, reason="no prometheus: make promtool")
 async def test_a_prometheus_evaluates_every_rule_on_what_a_worker_exports(tmp_path: Path) -> None:
     assert SERVER is not None
     application = web.Application()
