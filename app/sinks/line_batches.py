@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from app.sinks.line_bodies import Int64Array, Lines
 
 #: InfluxDB loses half of its rate below 1,000 (design/servers.md).
 BATCH_LINES: Final = 5_000
@@ -24,10 +27,20 @@ class LineBatch:
     offsets: Sequence[int]
     next: int
 
+    @property
+    def times(self) -> Int64Array:
+        """Shape (lines,): the times of the points, in ns; see `Lines.times`."""
+        return Lines.of(self.lines).times
+
+    def chosen(self, rows: Sequence[int]) -> LineBatch:
+        """Return the lines of some rows, in their order; of the same `next`."""
+        offsets = [self.offsets[row] for row in rows]
+        return LineBatch(Lines.of(self.lines).chosen(rows), offsets, self.next)
+
     def body(self, rows: range | None = None) -> bytes:
         """Return what a request carries: the lines, or those of `rows`, and their ends."""
-        lines = self.lines if rows is None else self.lines[rows.start : rows.stop]
-        return "\n".join([*lines, ""]).encode()
+        lines = Lines.of(self.lines)
+        return lines.body if rows is None else lines[rows.start : rows.stop].body
 
     def culprits(self, rows: Sequence[int]) -> list[tuple[int, str]]:
         """Return offset and line of each of `rows`: what a dead letter says."""
@@ -44,7 +57,7 @@ class LineBatcher:
 
     next: int
     size: int = BATCH_LINES
-    _lines: list[str] = field(default_factory=list)
+    _pieces: deque[Lines] = field(default_factory=deque)
     _offsets: list[int] = field(default_factory=list)
 
     def put(self, lines: Sequence[str], offsets: Sequence[int], following: int) -> None:
@@ -58,7 +71,8 @@ class LineBatcher:
             raise ValueError(f"lines of records before {following} after {self.next}")
         if offsets and not last <= offsets[0] <= offsets[-1] < following:
             raise ValueError(f"lines of {offsets[0]} to {offsets[-1]} between {last}, {following}")
-        self._lines += lines
+        if lines:
+            self._pieces.append(Lines.of(lines))
         self._offsets += offsets
         self.next = following
 
@@ -66,11 +80,11 @@ class LineBatcher:
         """Let the batches go that are full."""
         batches: list[LineBatch] = []
         begin, end = 0, self.size
-        while end <= len(self._lines):
+        while end <= len(self._offsets):
             following = self._offsets[end] if end < len(self._offsets) else self.next
-            batches.append(LineBatch(self._lines[begin:end], self._offsets[begin:end], following))
+            batches.append(LineBatch(self._cut(self.size), self._offsets[begin:end], following))
             begin, end = end, end + self.size
-        del self._lines[:begin], self._offsets[:begin]
+        del self._offsets[:begin]
         return batches
 
     def rest(self) -> LineBatch:
@@ -78,9 +92,21 @@ class LineBatcher:
 
         Take what is `full` before.
         """
-        batch = LineBatch(self._lines, self._offsets, self.next)
-        self._lines, self._offsets = [], []
+        batch = LineBatch(self._cut(len(self._offsets)), self._offsets, self.next)
+        self._offsets = []
         return batch
+
+    def _cut(self, count: int) -> Lines:
+        """Take so many lines; their bytes are copied once, where they come of several pieces."""
+        parts: list[Lines] = []
+        while count:
+            piece = self._pieces.popleft()
+            if len(piece) > count:
+                self._pieces.appendleft(piece[count:])
+                piece = piece[:count]
+            parts.append(piece)
+            count -= len(piece)
+        return Lines.joined(parts)
 
 
 def bisect(size: int) -> Generator[range, bool, list[int]]:

@@ -72,6 +72,13 @@ def quote(text: str) -> str:
     return f'"{_CONTROLS.sub(" ", text).translate(_STRING)}"'
 
 
+def string(value: str | tuple[str, ...] | None) -> str:
+    """Write a string field of a point; `NULL` for what is a gap."""
+    if value is None or value == ():
+        return NULL
+    return quote(value if isinstance(value, str) else ",".join(value))
+
+
 def series(measurement: str, tags: Mapping[str, str | None]) -> str:
     """Write a measurement and its tags, sorted by key; a tag without a value is left out.
 
@@ -108,7 +115,7 @@ def column(name: str, kind: Kind, values: Sequence[Any]) -> Column:
         return Column(name, kind, encoded[1:-1].decode().split(","), NULL.encode() in encoded)
     if isinstance(values[0], dict):
         return Column(name, kind, [quote(_encode(value).decode()) for value in values], False)
-    known = {value: _string(value) for value in set(values)}
+    known = {value: string(value) for value in set(values)}
     return Column(name, kind, [known[value] for value in values], NULL in known.values())
 
 
@@ -184,9 +191,3 @@ def _checked(text: str) -> str:
     if not text or text[-1] == "\\" or _CONTROLS.search(text):
         raise UnwritableError(f"line protocol has no way to write {text!r} as a name or tag")
     return text
-
-
-def _string(value: str | tuple[str, ...] | None) -> str:
-    if value is None or value == ():
-        return NULL
-    return quote(value if isinstance(value, str) else ",".join(value))

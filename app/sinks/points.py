@@ -10,6 +10,9 @@ microsecond; where a feed has milliseconds, a room of 1,000,000 keeps a million 
 No bounded tag and no time of 64 bits could tell any number of records apart without a state that
 grows. What does not fit into the cut is not lost: it is the field `remainder`. Offset order within
 a cut is that of the field `offset`; the points' times wrap within it.
+
+**Two ways** give the same bytes. The compiled one (`compiled.py`) takes flat records as the engine
+writes them; what it leaves is decoded and encoded here, a column at a time.
 """
 
 from __future__ import annotations
@@ -22,12 +25,14 @@ from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from app.contracts.batch import RecordBatch
 from app.contracts.predictions import PredictionRecord
 from app.contracts.records import MAX_NOTIONAL
 from app.contracts.wire import QuoteRecord, TradeRecord
-from app.sinks import lines
+from app.sinks import compiled, lines
+from app.sinks.line_bodies import Lines, merged
 from app.sinks.lines import Column, Kind, UnwritableError
 from app.sinks.measurements import (
     DECODERS,
@@ -40,6 +45,7 @@ from app.sinks.measurements import (
     alternatives,
     measurements_of,
 )
+from app.sinks.plans import plan_of
 from tables.symbols import SymbolFaults
 
 #: Records that say nothing of their own: clocks, moves of aliases and the like.
@@ -48,15 +54,13 @@ CONTROLS: Final = frozenset({"clock", "historical", "flush", "correction", "alia
 MICROSECOND: Final = 1_000
 #: Records that are taken at a time: few enough for their columns to stay in the processor's cache.
 PIECE: Final = 4_000
-#: Series, and keys of mappings, that are remembered as text.
-MAX_REMEMBERED: Final = 100_000
 
 
 class _Typed(msgspec.Struct):
     type: str
 
 
-_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _typed_decoder = msgspec.json.Decoder(_Typed)
 
 
@@ -82,7 +86,7 @@ class Encoded:
     `unwritable`, for a tag, time or field name that InfluxDB cannot take; `empty`, without a field.
     """
 
-    lines: Sequence[str]
+    lines: Lines
     offsets: Sequence[int]
     next: int
     counts: Counter[str]
@@ -91,13 +95,21 @@ class Encoded:
 class PointEncoder:
     """Turns the records of one topic into lines."""
 
-    def __init__(self, topic: str, inputs: Inputs | None = None, room: int = MICROSECOND) -> None:
+    def __init__(
+        self,
+        topic: str,
+        inputs: Inputs | None = None,
+        room: int = MICROSECOND,
+        *,
+        use_compiled: bool = True,
+    ) -> None:
         """Begin.
 
         Args:
             topic: without prefix and deployment, such as `bars` or `ticks`.
             inputs: of an input topic, what is dead; all that can be read is alive without.
             room: ns that an ordinal has, the resolution of the feed's times (1 us, 1 ms, 1 s).
+            use_compiled: false leaves the compiled way out; the lines are the same.
 
         Raises:
             ValueError: a topic whose records are not for InfluxDB, or no room.
@@ -113,19 +125,71 @@ class PointEncoder:
             each.name: {} for each in self._measurements.values()
         }
         self._keys: dict[tuple[str, tuple[str, ...]], list[str] | None] = {}
+        self._compiled = self._compiled_lines() if use_compiled else None
+
+    def _compiled_lines(self) -> compiled.CompiledLines | None:
+        if compiled.compiled_encoder is None or len(self._measurements) != 1:
+            return None
+        (measurement,) = self._measurements.values()
+        inputs = self._inputs
+        plan = (
+            plan_of(measurement, self._room)
+            if inputs is None
+            else plan_of(measurement, self._room, inputs.earliest_event_time, inputs.max_ahead)
+        )
+        if plan is None:
+            return None
+
+        def key_of(name: str) -> str | None:
+            keys = self._keys_of(measurement, (name,))
+            return None if keys is None else keys[0]
+
+        def head_of(tags: tuple[str, ...]) -> str:
+            if self._faults is not None:
+                symbol = tags[measurement.tags.index("symbol")]
+                if self._faults.of(symbol) is not None:
+                    return ""
+            return _head(measurement, tags)
+
+        return compiled.CompiledLines(plan, measurement, head_of, key_of)
 
     def take(self, batch: RecordBatch) -> Encoded:
         """Return the lines of a fetch."""
         counts: Counter[str] = Counter()
+        if self._compiled is None:
+            texts, places = self._take(batch, counts)
+            return Encoded(Lines.of(texts), places, batch.next, counts)
+        found, left = self._compiled.take(batch)
+        if len(found):
+            counts["written"] = len(found)
+        if not len(left):
+            return Encoded(found, batch.offsets.tolist(), batch.next, counts)
+        rest = RecordBatch(
+            batch.topic,
+            batch.partition,
+            batch.base,
+            batch.next,
+            [batch.values[row] for row in left.tolist()],
+            batch.offsets[left],
+            batch.append_times[left],
+        )
+        texts, places = self._take(rest, counts)
+        both, offsets = merged(
+            found, np.delete(batch.offsets, left), Lines.of(texts), np.array(places, np.int64)
+        )
+        return Encoded(both, offsets.tolist(), batch.next, counts)
+
+    def _take(self, batch: RecordBatch, counts: Counter[str]) -> tuple[list[str], list[int]]:
+        """Return lines and their offsets, by Python."""
         texts: list[str] = []
         places: list[int] = []
         for piece in batch.pieces(PIECE):
-            own_texts, own_places = self._take(piece, counts)
+            own_texts, own_places = self._take_piece(piece, counts)
             texts += own_texts
             places += own_places
-        return Encoded(texts, places, batch.next, counts)
+        return texts, places
 
-    def _take(self, batch: RecordBatch, counts: Counter[str]) -> tuple[list[str], list[int]]:
+    def _take_piece(self, batch: RecordBatch, counts: Counter[str]) -> tuple[list[str], list[int]]:
         found: dict[type, tuple[list[Any], list[int]]] = {
             record: ([], []) for record in self._measurements
         }
@@ -238,17 +302,11 @@ class PointEncoder:
         found = list(map(known.get, zip(*tags, strict=True)))
         if None not in found:
             return found  # type: ignore[return-value]
-        if len(known) > MAX_REMEMBERED:
+        if len(known) > compiled.MAX_REMEMBERED:
             known.clear()
         keys = list(zip(*tags, strict=True))
         for key in set(keys) - known.keys():
-            try:
-                # An empty tag would be left out, and the point be one of another series.
-                writable = all(key)
-                named = dict(zip(measurement.tags, key, strict=True))
-                known[key] = lines.series(measurement.name, named) if writable else ""
-            except UnwritableError:
-                known[key] = ""
+            known[key] = _head(measurement, key)
         return [known[key] for key in keys]
 
     def _more(
@@ -286,7 +344,7 @@ class PointEncoder:
         """Return the fields' keys of a mapping; what has a meaning already gets an underscore."""
         known = self._keys.get((measurement.name, names))
         if known is None and (measurement.name, names) not in self._keys:
-            if len(self._keys) > MAX_REMEMBERED:
+            if len(self._keys) > compiled.MAX_REMEMBERED:
                 self._keys.clear()
             taken = RESERVED.union(measurement.fields, measurement.tags)
             full = [measurement.prefix + name for name in names]
@@ -296,6 +354,17 @@ class PointEncoder:
                 known = None
             self._keys[measurement.name, names] = known
         return known
+
+
+def _head(measurement: Measurement, tags: tuple[Any, ...]) -> str:
+    """Return measurement and tags, empty where they cannot be written."""
+    # An empty tag would be left out, and the point be one of another series.
+    if not all(tags):
+        return ""
+    try:
+        return lines.series(measurement.name, dict(zip(measurement.tags, tags, strict=True)))
+    except UnwritableError:
+        return ""
 
 
 def _is_control(value: bytes | None) -> bool:
