@@ -43,9 +43,7 @@ def tool(name: str) -> str | None:
 
 
 PROMTOOL = tool("promtool")
-promtool = pytest.mark.skipif(
-    PROMTOOL is None, reason="no promtool: it is in Debian's package prometheus"
-)
+promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool: make promtool")
 #: Of a scrape, not of the target.
 OF_PROMETHEUS = {"up": frozenset[str]()}
 FUNCTIONS = {
@@ -61,7 +59,7 @@ def load(path: Path) -> Any:
 def metrics() -> dict[str, tuple[str, frozenset[str]]]:
     """Type and labels of every series that is exported, by its name."""
     found = {name: (row.type, row.labels) for name, row in table().items()}
-    short = r"^\| `(candlewick_\w+)` \| (counter|gauge) \| ([a-z, ]+|-) \| [^|]+ \|$"
+    short = r"^\| `(candlewick_\w+)` \| (counter|gauge|histogram) \| ([a-z, ]+|-) \| [^|]+ \|$"
     for name, kind, labels in re.findall(short, DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE):
         found[name] = (kind, frozenset(() if labels == "-" else labels.split(", ")))
     for family in Metrics().registry.collect():
