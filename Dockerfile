@@ -20,7 +20,7 @@ COPY . .
 # In place, so that the configuration files in deploy/ are found beside app/. Without a compiled
 # module the engine would run on its slow twin; an image without one is a fault.
 RUN /opt/venv/bin/pip install --no-deps --no-build-isolation --editable . \
-    && /opt/venv/bin/python -c 'import tables._kernel, app.streaming._unpack' \
+    && /opt/venv/bin/python -c 'import tables._ids, tables._kernel, tables._partials, tables.indicators._kernel, app.sinks._lines, app.streaming._pack, app.streaming._unpack' \
     && /opt/venv/bin/pip uninstall --yes cython setuptools \
     && rm -rf build ./*.egg-info \
     && /opt/venv/bin/python -m compileall -q app agents tables models

@@ -12,7 +12,9 @@
 #   make rebalances   pauses of bars when workers join, leave and die
 #   make restore rows a second from changelog and local store, against Faust's
 #   make soak    an hour at half of the machine; MINUTES=60
-#   make check   lint, format, types, import rules
+#   make check   lint, format, types, import rules, files that are made from code
+#   make promtool   Prometheus and promtool into .venv, for the tests of rules and dashboards
+#   make influxd a real InfluxDB for tests and benchmarks, built from source: Go, cargo, 5 minutes
 #   make lock    writes the locks anew; needs uv
 #   make clean   removes what set-up and the tools made; never data/
 
@@ -34,8 +36,8 @@ STAMP := .venv/.set-up
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := setup
-.PHONY: setup run test chromium simulate planted chaos killing bench scaling rebalances restore soak \
-  check lock clean
+.PHONY: setup run test chromium postgresql promtool influxd simulate planted chaos killing bench scaling rebalances \
+  restore soak check lock clean
 
 setup: $(STAMP)
 
@@ -47,7 +49,7 @@ $(BIN)/python:
 # The chart library is JavaScript in a wheel (app/web/charts.py); its Python part is never imported,
 # so what that part needs is left out.
 # Without build isolation the checkout itself asks for nothing that the lock does not hold.
-$(STAMP): $(BIN)/python requirements-dev.lock requirements-charts.lock pyproject.toml setup.py tables/_ids.pyx tables/_kernel.pyx tables/_partials.pyx tables/indicators/_kernel.pyx app/streaming/_pack.pyx app/streaming/_unpack.pyx app/broker/kafka-4.1.0.sha256
+$(STAMP): $(BIN)/python requirements-dev.lock requirements-charts.lock pyproject.toml setup.py tables/_ids.pyx tables/_kernel.pyx tables/_partials.pyx tables/indicators/_kernel.pyx app/streaming/_pack.pyx app/streaming/_unpack.pyx app/sinks/_lines.pyx app/sinks/_lines_reading.pxi app/sinks/_lines_writing.pxi app/sinks/_lines_table.pxi app/broker/kafka-4.1.0.sha256
 	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: -r requirements-charts.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
@@ -57,7 +59,7 @@ $(STAMP): $(BIN)/python requirements-dev.lock requirements-charts.lock pyproject
 run: $(STAMP)
 	@exec $(BIN)/candlewick up $(ARGS)
 
-test: check chromium
+test: check chromium postgresql promtool
 	$(BIN)/python -m pytest tests -n $(PROCESSES) --dist loadfile $(ARGS)
 
 # For the browser tests; where this cannot install it they are skipped, and say what to do.
@@ -67,6 +69,34 @@ chromium:
 	  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
 	    chromium; } >/dev/null 2>&1 || echo "chromium cannot be installed here" >&2; \
 	fi
+
+# For the tests of its sink, which run its programs by hand: no cluster is made that a service could
+# start. Where this cannot install it they are skipped, and say what to do.
+POSTGRES_NONE := /etc/postgresql-common/createcluster.d/candlewick.conf
+postgresql:
+	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && command -v apt-get >/dev/null \
+	  && [ "$$(id -u)" = 0 ]; then \
+	  echo "installing postgresql for the tests of its sink"; \
+	  { mkdir -p $(dir $(POSTGRES_NONE)) && echo 'create_main_cluster = false' > $(POSTGRES_NONE) && \
+	    apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+	    postgresql; } >/dev/null 2>&1 || echo "postgresql cannot be installed here" >&2; \
+	  rm -f $(POSTGRES_NONE); \
+	fi
+
+# Unpacked, not installed: the package would start a service. Without it those tests are skipped, and
+# say what to do.
+promtool: $(STAMP)
+	@if [ ! -x $(BIN)/promtool ] && ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then \
+	  echo "unpacking prometheus for the tests of rules and dashboards"; \
+	  folder=$$(mktemp -d) && { cd "$$folder" && { apt-get download prometheus || \
+	    { apt-get update && apt-get download prometheus; }; } && dpkg -x prometheus_*.deb . && \
+	    install -m 755 usr/bin/prometheus usr/bin/promtool "$(CURDIR)/$(BIN)"; } >/dev/null 2>&1 || \
+	    echo "prometheus cannot be unpacked here" >&2; rm -rf "$$folder"; \
+	fi
+
+# Into the user's cache, beside Kafka's jars; without it those tests are skipped, and say so.
+influxd:
+	@sh deploy/influxdb/build/build.sh
 
 simulate: $(STAMP)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
@@ -99,12 +129,18 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.bench.inference
 	$(BIN)/python -m tests.bench.serving
 	$(BIN)/python -m tests.bench.predicting
+	$(BIN)/python -m tests.bench.tracing
+	$(BIN)/python -m tests.bench.scrape
+	$(BIN)/python -m tests.bench.archive
+	$(BIN)/python -m tests.bench.postgres
 
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
+	$(BIN)/python -m app.observe.rules
+	$(BIN)/python -m app.observe.dashboards
 
 # Neither the locks' headers nor their lines name a registry or a folder of the machine.
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -1,7 +1,7 @@
 """The one thing that `pyproject.toml` cannot say: compiled modules that may be missing.
 
 Without Cython or a C compiler the engine runs on their pure twins (tables/parsing.py,
-tables/indicators/compiled.py, app/streaming/slim.py), and says so when it
+tables/indicators/compiled.py, app/streaming/slim.py, app/sinks/points.py), and says so when it
 starts.
 """
 
@@ -26,6 +26,7 @@ KERNELS = [
         "tables.indicators._kernel",
         "app.streaming._pack",
         "app.streaming._unpack",
+        "app.sinks._lines",
     )
 ]
 

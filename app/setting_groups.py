@@ -483,3 +483,6 @@ class LogSettings(Group):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
+    per_minute: int = Field(
+        default=120, ge=0, description="lines of one event; what is beyond is counted; 0: all"
+    )

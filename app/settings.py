@@ -44,6 +44,7 @@ from app.notify.settings import (
     WebhookSettings,
 )
 from app.observe.masking import MASK, mask_addresses
+from app.observe.tracing_settings import TracingSettings
 from app.setting_groups import (
     AGENT_GROUPS,
     PREFIX,
@@ -69,6 +70,13 @@ from app.setting_groups import (
     WebSettings,
 )
 from app.setting_types import Group
+from app.sinks.settings import (
+    ArchiveSettings,
+    InfluxSettings,
+    PostgresSettings,
+    RedisSettings,
+    SinkSettings,
+)
 
 __all__ = ["BOOTSTRAP_NAMES", "PREFIX", "Settings", "SettingsError", "load_settings"]
 
@@ -121,10 +129,16 @@ class Settings(BaseSettings):
     webhook: WebhookSettings = WebhookSettings()
     pagerduty: PagerDutySettings = PagerDutySettings()
     opsgenie: OpsgenieSettings = OpsgenieSettings()
+    sinks: SinkSettings = SinkSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    influx: InfluxSettings = InfluxSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    redis: RedisSettings = RedisSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     views: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _check(self) -> Settings:

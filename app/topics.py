@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from app.durations import NANOSECONDS
 from app.notify.settings import RaisingAgent
 from app.settings import Settings
+from app.sinks.settings import chosen_sinks
 
 #: Agents whose outputs are bars of windows.
 WINDOWED = ("bars", "quotes")
@@ -29,6 +30,8 @@ TEN_MINUTES_MS = 10 * 60 * 1000
 #: Output of the agents whose findings become alert events; of these only where it is asked for.
 ALERTS, RAISING = "alerts", get_args(RaisingAgent)
 ALERT_EVENTS = ("alerts.events", "what agents have seen, and control records of alerts")
+#: What the sinks of a deployment never take; there where there are sinks.
+SINKS_DEAD = "sinks.dead"
 
 
 @dataclass(frozen=True)
@@ -302,4 +305,7 @@ def topic_table(settings: Settings) -> tuple[TopicSpec, ...]:
             add(forming, topics.forming, retention_ms=TEN_MINUTES_MS)
         changelog = output_topic(settings, f"{agent}.changelog")
         add(changelog, "state rows and markers", cleanup="compact")
+    if chosen_sinks(settings.sinks, settings.influx, settings.postgres, settings.redis):
+        text = "records that a sink never takes: raw bytes, reason and position in headers"
+        add(output_topic(settings, SINKS_DEAD), text, headroom=DEAD_HEADROOM)
     return tuple(found.values())

@@ -1,5 +1,6 @@
 """What all tests share: one real Kafka a session, the vendors' data, a name of one's own."""
 
+import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from app.broker import BrokerConfig, EmbeddedBroker
+
+# The archive is on by default, and would write beside every deployment of every test: topics,
+# groups and time that the test is not about. Tests of sinks name theirs in their settings.
+os.environ.setdefault("CANDLEWICK_SINKS__DRIVERS", "none")
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"

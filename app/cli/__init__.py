@@ -14,6 +14,8 @@ import click
 from app import __version__
 from app.cli.alerts import alerts
 from app.cli.anomalies import anomalies
+from app.cli.archive import archive
+from app.cli.backup import backup, restore
 from app.cli.bars import bars
 from app.cli.broker import broker
 from app.cli.common import CandlewickGroup
@@ -23,7 +25,10 @@ from app.cli.doctor import doctor
 from app.cli.features import features
 from app.cli.feeds import replay
 from app.cli.indicators import indicators
+from app.cli.influx import influx
 from app.cli.models import models
+from app.cli.plot import plot
+from app.cli.postgres import postgres
 from app.cli.predict import predict
 from app.cli.profile import profile
 from app.cli.query import query
@@ -33,6 +38,7 @@ from app.cli.retrain import retrain
 from app.cli.run import run
 from app.cli.settings import settings
 from app.cli.simulate import simulate
+from app.cli.sink import sink
 from app.cli.topics import topics
 from app.cli.train import train
 from app.cli.up import up
@@ -50,6 +56,7 @@ class Commands(CandlewickGroup):
             "indicators",
             "anomalies",
             "query",
+            "plot",
             "reconcile",
             "profile",
             "dead",
@@ -57,7 +64,19 @@ class Commands(CandlewickGroup):
             "settings",
         ),
         "Predict": ("train", "retrain", "predict", "models", "features"),
-        "Operate": ("worker", "broker", "alerts", "reset", "completion"),
+        "Operate": (
+            "worker",
+            "broker",
+            "alerts",
+            "sink",
+            "influx",
+            "postgres",
+            "archive",
+            "backup",
+            "restore",
+            "reset",
+            "completion",
+        ),
     }
 
 
@@ -86,6 +105,8 @@ def candlewick() -> None:
 for command in (
     alerts,
     anomalies,
+    archive,
+    backup,
     bars,
     broker,
     completion,
@@ -93,17 +114,22 @@ for command in (
     doctor,
     features,
     indicators,
+    influx,
     models,
+    plot,
+    postgres,
     predict,
     profile,
     query,
     reconcile,
     replay,
     reset,
+    restore,
     retrain,
     run,
     settings,
     simulate,
+    sink,
     topics,
     train,
     up,

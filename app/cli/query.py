@@ -42,7 +42,7 @@ def query(
 ) -> None:
     """Run one SQL query over the archive, with DuckDB.
 
-    No agent writes an archive yet; `app.archive.writing` does so from Python.
+    Workers write it where no InfluxDB is configured; docs/archive.md tells of it.
 
     Topics are views: ticks, quotes, bars, quotes_bars, indicators, predictions ...; `SHOW TABLES`
     lists them and `DESCRIBE bars` their columns. Of what is revised a view has the highest

@@ -174,10 +174,10 @@ def predict_bars(
         partitions=partitions,
         entries=len(series) + 1,
     )
-    done, total = 0, sum(map(len, series.values()))
+    total = sum(map(len, series.values()))
     homes = {symbol: partition_of(symbol.encode(), partitions) for symbol in series}
-    for symbol, value in _indicators(series, kind, instruments, fill_forward):
-        done += 1
+    records = _indicators(series, kind, instruments, fill_forward)
+    for done, (symbol, value) in enumerate(records, 1):
         if predictor.add(homes[symbol], value):
             progress("bars", done, total)
     without = predictor.end()

@@ -23,10 +23,13 @@ from app.run.reader import partitions_of
 from app.run.services import Say, first_of, running_broker, running_workers
 from app.run.supervisor import Supervisor
 from app.settings import Settings
+from app.sinks.progress import wait_until_written
 from app.topics import source_topic
 
-#: (what, done, of how many): records sent, records closed.
+#: (what, done, of how many): records sent, records closed, records in the sinks.
 Progress = Callable[[str, int, int], None]
+#: So old (ns) a record may get before it is in the archive, where a run ends with the last one.
+ARCHIVE_AGE = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,13 @@ async def run(
         if options.reset:
             await delete_deployment(reachable)
             say("removed")
+        if options.until_drained:
+            reachable = hastened(reachable)
         await ensure_topics(reachable)
         await check_deployment(reachable)
         supervisor = Supervisor(reachable, options.workers, say)
         async with running_workers(supervisor) as watch:
-            work = asyncio.create_task(_work(reachable, options, progress, supervisor))
+            work = asyncio.create_task(_work(reachable, options, say, progress, supervisor))
             return await first_of(work, watch)
 
 
@@ -137,8 +142,14 @@ async def adopt_log(settings: Settings) -> Settings:
     )
 
 
+def hastened(settings: Settings) -> Settings:
+    """Return the settings with an archive that does not let the end of a run wait for its age."""
+    age = min(settings.archive.age, ARCHIVE_AGE)
+    return settings.model_copy(update={"archive": settings.archive.model_copy(update={"age": age})})
+
+
 async def _work(
-    settings: Settings, options: RunOptions, progress: Progress, supervisor: Supervisor
+    settings: Settings, options: RunOptions, say: Say, progress: Progress, supervisor: Supervisor
 ) -> RunSummary:
     (agent,) = settings.agents
     kind = KIND_OF[agent]
@@ -165,6 +176,8 @@ async def _work(
         schema = highest.layout.schema
         await asyncio.to_thread(lambda: write_export(_target(options), highest.rows(), schema))
         bars = len(highest)
+    # Behind the export: a sink that is away does not keep it.
+    await wait_until_written(settings, say, lambda done, of: progress("written", done, of))
     return RunSummary(
         group=group_id(settings),
         outcomes=await read_outcomes(settings),

@@ -185,6 +185,8 @@ def main() -> None:
         empty = Path(name) / "empty.toml"
         empty.touch()
         os.environ["CANDLEWICK_CONFIG"] = str(empty)
+        # The engine is measured, not what writes beside it.
+        os.environ["CANDLEWICK_SINKS__DRIVERS"] = "none"
         work = partial(measure, Path(name), chosen.symbols, chosen.history, chosen.rounds)
         figures = run_async(work)
     print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}")

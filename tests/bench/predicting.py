@@ -407,6 +407,8 @@ def main() -> None:
         empty = folder / "empty.toml"
         empty.touch()
         os.environ["CANDLEWICK_CONFIG"] = str(empty)
+        # The engine is measured, not what writes beside it.
+        os.environ["CANDLEWICK_SINKS__DRIVERS"] = "none"
         os.environ[TRACE_FOLDER] = name
         options = (chosen.symbols, chosen.rate, chosen.partitions, chosen.seconds)
         figures = run_async(partial(measure, folder, *options))

@@ -377,6 +377,8 @@ def main() -> int:
         empty = Path(folder) / "empty.toml"
         empty.touch()
         os.environ["CANDLEWICK_CONFIG"] = str(empty)
+        # The engine is measured, not what writes beside it.
+        os.environ["CANDLEWICK_SINKS__DRIVERS"] = "none"
         try:
             return run_async(lambda: run(chosen, Path(folder)))
         except (ScalingError, RunError, RefusalError) as error:

@@ -247,6 +247,7 @@ def run(chosen: argparse.Namespace, folder: Path) -> int:
         broker.wait_ready()
         settings = {
             "CANDLEWICK_BROKER__URL": broker.url,
+            "CANDLEWICK_SINKS__DRIVERS": "none",
             "CANDLEWICK_TOPICS__PARTITIONS": str(chosen.partitions),
         }
         kills = disturbed(chosen, place, exports[0], settings)

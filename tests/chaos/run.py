@@ -192,6 +192,8 @@ def _settings(url: str, folder: Path) -> Settings:
         "agents": ("bars", "indicators", "quotes"),
         "bars": {"intervals": "1s,10s,1m"},
         "indicators": {"default": "SMA(3),EMA(3)"},
+        # The engine is judged, not what writes beside it.
+        "sinks": {"drivers": ("none",)},
         "topics": {"partitions": PARTITIONS, "max_message_bytes": MAX_MESSAGE_BYTES},
         "web": {"port": 0},
     }
