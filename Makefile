@@ -132,6 +132,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.bench.tracing
 	$(BIN)/python -m tests.bench.scrape
 	$(BIN)/python -m tests.bench.archive
+	$(BIN)/python -m tests.bench.influx
 	$(BIN)/python -m tests.bench.postgres
 
 check: $(STAMP)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from app.contracts.batch import RecordBatch
-from app.contracts.outputs import OutputRecord, RoutedRecord, Taken
+from app.contracts.outputs import NO_HEADERS, OutputRecord, RoutedRecord, Taken
 from tables.partition import headers_of
 from tables.rows import MARKER_KEY, Marker, decode_marker, encode_marker
 from tables.snapshot import check_marker
@@ -146,12 +146,12 @@ class DerivedPartition(ABC):
 
     def put(self, output: str, key: bytes, value: bytes) -> None:
         """Publish a record with the next checkpoint."""
-        self._outputs.setdefault(output, []).append(OutputRecord(key, value, []))
+        self._outputs.setdefault(output, []).append(OutputRecord(key, value, NO_HEADERS))
         self.pending_bytes += len(value) + 100
 
     def route(self, output: str, partition: int, key: bytes, value: bytes) -> None:
         """Publish a record in another partition than the source's with the next checkpoint."""
-        self._outputs.setdefault(output, []).append(RoutedRecord(key, value, [], partition))
+        self._outputs.setdefault(output, []).append(RoutedRecord(key, value, NO_HEADERS, partition))
         self.pending_bytes += len(value) + 100
 
     # --- what the stage calls --------------------------------------------------------------

@@ -59,7 +59,7 @@ class JournaledPartition(KeyedPartition[Entry]):
 
     ROW_VERSION = 3
     #: Items of a journal, at most; below 256.
-    LENGTH: ClassVar[int] = 8
+    LENGTH: ClassVar[int] = 16
 
     def __init__(
         self, configuration: DerivedConfiguration, partition: int, read: Reader | None = None

@@ -6,7 +6,7 @@ without a price, closing prints (policy `algoseek`), and fill-forward.
 
 from __future__ import annotations
 
-from app.contracts.outputs import OutputRecord
+from app.contracts.outputs import NO_HEADERS, OutputRecord
 from app.contracts.wire import BarRecord, encoder
 from tables.configuration import BarsConfiguration
 from tables.events import REVISE, Event
@@ -172,7 +172,7 @@ class Publisher(WindowPublisher[Partial]):
         partial.revision += 1
         record = self.record(interval, symbol, start, partial, is_final=True)
         key = record.symbol.encode()
-        self.put("bars", OutputRecord(key, encoder.encode(record), []))
+        self.put("bars", OutputRecord(key, encoder.encode(record), NO_HEADERS))
         self._changed.add(symbol)
         state = self.state(symbol)
         newest = state.newest[interval]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 Headers = list[tuple[str, bytes]]
+#: Of the many records that have none; nobody adds to it.
+NO_HEADERS: Headers = []
 #: Header of a letter whose value did not fit into its topic: how many bytes it has in its source.
 LEFT_OUT = "value_bytes"
 

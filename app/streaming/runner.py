@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 
 from app.contracts.batch import RecordBatch
-from app.contracts.outputs import RoutedRecord, Taken
+from app.contracts.outputs import NO_HEADERS, RoutedRecord, Taken
 from app.exits import RefusalError
 from app.observe.fields import bound_logger
 from app.observe.latency import Uncommitted, runs_of
@@ -322,7 +322,7 @@ class PartitionRunner:
         records: dict[str, list[Row | RoutedRecord]] = {
             self.stage.outputs[name]: list(rows) for name, rows in taken.outputs.items() if rows
         }
-        records[self.stage.changelog] = [(key, value, []) for key, value in taken.rows]
+        records[self.stage.changelog] = [(key, value, NO_HEADERS) for key, value in taken.rows]
         return records
 
     def _measure(self, taken: Taken, phases: Mapping[str, float]) -> None:

@@ -94,6 +94,7 @@ async def test_bars_and_trades_are_all_there_once_after_deaths_of_worker_and_inf
             await send(settings, {each: part[3_000:] for each, part in values.items()})
             # The engine does not wait for the sink.
             await wait_drained(settings, worker)
+            await worker.wait_for_log("sink influx: InfluxDB at")
             await asyncio.to_thread(server.start)
             await wait_until_written(settings, said.append)
             assert await worker.stop() == 0
