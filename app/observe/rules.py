@@ -1,8 +1,9 @@
 """Prometheus' rules from code: `python -m app.observe.rules --write` writes the YAML and the docs.
 
 Read `rules_model.py` (what a rule is), `rules_thresholds.py` (every bound), then the groups:
-`rules_sources.py`, `rules_flow.py`, `rules_worker.py`, `rules_models.py`, `rules_slo.py`. Without
-`--write` it compares, and ends with 1 where a file is not what the code says.
+`rules_sources.py`, `rules_flow.py`, `rules_worker.py`, `rules_models.py`, `rules_sinks.py`,
+`rules_slo.py`. Without `--write` it compares, and ends with 1 where a file is not what the code
+says.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from app.durations import format_duration, parse_duration
 from app.observe.rules_flow import FLOW
 from app.observe.rules_model import Alert, Example, Group, Recording
 from app.observe.rules_models import DELIVERY, MODELS
+from app.observe.rules_sinks import SINKS
 from app.observe.rules_slo import BUDGETS, NO_ALERT, SLO
 from app.observe.rules_sources import NOT_RECORDED, SOURCES
 from app.observe.rules_worker import WORKER
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS: tuple[Group, ...] = (SOURCES, FLOW, WORKER, MODELS, DELIVERY, SLO, BUDGETS)
+GROUPS: tuple[Group, ...] = (
+    *(SOURCES, FLOW, WORKER, MODELS),
+    *(DELIVERY, SINKS, SLO, BUDGETS),
+)
 MADE = "Made by `python -m app.observe.rules --write` from app/observe/rules_*.py: change those."
 DOCUMENT = "docs/metrics.md"
 BEGIN, END = "<!-- rules -->", "<!-- /rules -->"

@@ -214,5 +214,4 @@ NO_ALERT = (
     Missing(
         "WebSocket drops above 10 a second", "no metric counts connections that were dropped yet"
     ),
-    Missing("sinks", "no metric of a sink's lag or errors yet"),
 )

@@ -55,3 +55,9 @@ CHANNEL_REST_HOLD = "5m"
 #: A resting channel is tried now and then, and reads 0 in that moment.
 CHANNEL_REST_WINDOW = "2m"
 NOTIFICATIONS_DEAD_WINDOW = "15m"
+
+#: What a sink has not written: a minute at 100,000 records a second.
+SINK_LAG_RECORDS = Bound(6_000_000, "10m")
+#: Longer than a restart of the system behind it.
+SINK_RESTS_HOLD = "5m"
+SINK_DEAD_WINDOW = "10m"
