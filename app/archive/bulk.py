@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final
 
-import duckdb
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -80,6 +79,9 @@ def bulk_columns(
     form = _form(record)
     if form is None or len(values) < FEWEST:
         return None
+    # Only here: at the end of a process it says on stderr which of its objects are left.
+    import duckdb
+
     pattern, shape = form
 
     def written(begin: int) -> pa.Array:
