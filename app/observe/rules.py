@@ -8,7 +8,6 @@ says.
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.durations import format_duration, parse_duration
+from app.observe.made import write_or_compare
 from app.observe.rules_flow import FLOW
 from app.observe.rules_model import Alert, Example, Group, Recording
 from app.observe.rules_models import DELIVERY, MODELS
@@ -199,20 +199,13 @@ def files(root: Path = ROOT) -> dict[Path, str]:
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Compare the files with the code, or write them; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m app.observe.rules", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write what differs")
-    write = parser.parse_args(arguments).write
-    differing = [
-        (path, text)
-        for path, text in files(root).items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
-    for path, text in differing:
-        if write:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        print(f"{'written' if write else 'differs'}: {path.relative_to(root)}")
-    return int(bool(differing) and not write)
+    return write_or_compare(
+        files(root),
+        root,
+        program="python -m app.observe.rules",
+        description=__doc__,
+        arguments=arguments,
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from app.observe.dashboards.model import Dashboard
 from app.observe.dashboards.models import MODELS
 from app.observe.dashboards.provisioning import datasources, providers
 from app.observe.dashboards.sinks import SINKS
+from app.observe.made import write_or_compare
 from app.observe.rules import to_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,20 +37,13 @@ def files(root: Path = ROOT) -> dict[Path, str]:
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Compare the files with the code, or write them; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m app.observe.dashboards", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write what differs")
-    write = parser.parse_args(arguments).write
-    differing = [
-        (path, text)
-        for path, text in files(root).items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
-    for path, text in differing:
-        if write:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        print(f"{'written' if write else 'differs'}: {path.relative_to(root)}")
-    return int(bool(differing) and not write)
+    return write_or_compare(
+        files(root),
+        root,
+        program="python -m app.observe.dashboards",
+        description=__doc__,
+        arguments=arguments,
+    )
 
 
 if __name__ == "__main__":
