@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from app.broker import BrokerConfig, EmbeddedBroker
 
 # The archive is on by default, and would write beside every deployment of every test: topics,
 # groups and time that the test is not about. Tests of sinks name theirs in their settings.
 os.environ.setdefault("CANDLEWICK_SINKS__DRIVERS", "none")
+
+# How fast a test is, is nothing that a test asserts: a busy machine would make it fail.
+hypothesis_settings.register_profile("candlewick", deadline=None)
+hypothesis_settings.load_profile("candlewick")
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,13 @@ async def wait_written(settings: Settings, name: str = "redis") -> None:
     await until(done, lambda: f"{left} records are not written")
 
 
+def _closed(driver: RecordingDriver) -> Callable[[], Awaitable[bool]]:
+    async def done() -> bool:
+        return driver.closed > 0
+
+    return done
+
+
 async def test_a_kill_loses_nothing_and_what_was_not_committed_is_not_there(
     settings: Settings,
 ) -> None:
@@ -106,6 +114,8 @@ async def test_two_members_share_the_partitions_and_one_takes_over_without_a_rep
             raise AssertionError("the members do not share the partitions")
         await wait_written(settings)
         loops[1].stop()
+        # Only then has it left the group.
+        await until(_closed(drivers[1]), lambda: "the second member does not end")
         count = len(store.rows)
         await publish(settings, 0, numbered(20, "later-"))
         await publish(settings, 1, numbered(20, "later-"))

@@ -12,7 +12,7 @@ from app.settings import Settings
 from app.topics import bars_topic, output_topic, ticks_topic
 from tests.broker.worker import WorkerProcess, worker_settings
 from tests.chaos.deployment import FLUSH, HISTORICAL, market, prepared, send, wait_drained
-from tests.otlp import Received, collecting
+from tests.otlp import Collector, Received, collecting
 
 pytestmark = pytest.mark.broker
 
@@ -51,6 +51,7 @@ async def test_a_record_can_be_followed_from_the_feed_to_the_last_stage(
             await worker.wait_ready()
             await send(settings, parts, 100)
             await wait_drained(settings, worker)
+            await collector.until(lambda: _read(collector, bars) >= _written(collector, bars))
             await collector.until(lambda: {"0", "1"} <= _partitions(collector.spans, "indicators"))
             assert await worker.stop() == 0
     feed = [each for each in collector.named(f"send {ticks}") if each.service == "candlewick-feed"]
@@ -90,6 +91,14 @@ async def test_a_record_can_be_followed_from_the_feed_to_the_last_stage(
     outputs = sum(each.attributes["candlewick.outputs"] for each in checkpoints)
     sent = [each for each in collector.spans if each.parent in {one.span for one in checkpoints}]
     assert outputs == sum(each.attributes["messaging.batch.message_count"] for each in sent)
+
+
+def _written(collector: Collector, topic: str) -> set[tuple[str, int]]:
+    return set(offsets(collector.named(f"send {topic}")))
+
+
+def _read(collector: Collector, topic: str) -> set[tuple[str, int]]:
+    return set(offsets(collector.named(f"process {topic}")))
 
 
 def _partitions(spans: Iterable[Received], agent: str) -> set[str]:

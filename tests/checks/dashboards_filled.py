@@ -192,6 +192,11 @@ async def _fill(settings: Settings) -> None:
     begin = time.time_ns() - round((HISTORY_SECONDS + 5) * 1e9)
     history = Pace(unpaced=True, seconds=HISTORY_SECONDS, start=begin)
     await simulate(settings, MARKET, faults=FAULTS, pace=history)
+    await go_on(settings)
+
+
+async def go_on(settings: Settings) -> None:
+    """Send some seconds of the market, live."""
     await simulate(settings, MARKET, faults=FAULTS, pace=Pace(seconds=LIVE_SECONDS))
 
 
