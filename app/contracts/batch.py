@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ class RecordBatch:
 
     `base` is the position before the first record and `next` the position after the last one
     *including* control and aborted batches, so a batch may be empty and still move on.
+
+    The values may be made each time they are asked for (`PackedValues` of app/streaming).
 
     Shapes: `values`, `offsets` and `append_times` have one entry a record. `offsets` are
     int64; `append_times` are the broker's LogAppendTime in int64 nanoseconds.
@@ -30,6 +32,12 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def listed(self) -> RecordBatch:
+        """The batch with its values made, for who asks for each of them more than once."""
+        if isinstance(self.values, list):
+            return self
+        return replace(self, values=list(self.values))
 
     def until(self, offset: int) -> RecordBatch:
         """The records before `offset`; the batch itself where all are."""

@@ -1,6 +1,6 @@
 """What one partition of one agent leaves in a trace: its batches, and the checkpoints over them.
 
-The runner calls in (app/streaming/runner.py): `applied` with each batch; `frozen`, `published`
+The runner calls in (app/streaming/runner.py): `applied` with each batch; `frozen`, `sent`
 and `stored` with each checkpoint; `dropped` where its state goes. A checkpoint and the batches that
 it covers are traced together, or not at all; but where a batch was written by something traced in
 this process, that batch begins it.
@@ -78,10 +78,10 @@ class PartitionTrace:
                 links=batches,
             )
 
-    def published(
-        self, changelog: str, sent: Iterable[tuple[Future[Any], int]], frozen: float
-    ) -> None:
-        """The checkpoint's transaction is committed: who reads on may come at any moment.
+    def sent(self, changelog: str, sent: Iterable[tuple[Future[Any], int]], frozen: float) -> None:
+        """The checkpoint's records are acknowledged; behind the commit, who reads on finds this.
+
+        Where the commit fails, they are spans of a checkpoint that failed.
 
         Args:
             changelog: topic of the rows, which nobody reads on from.

@@ -24,6 +24,7 @@ from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from app.observe.tracing import trace_flush
 from app.settings import Settings
 from app.sinks.driver import (
     Driver,
@@ -267,23 +268,16 @@ class SinkLoop:
     async def _flush(self) -> None:
         self._suspect = True
         began = self._asked = self._monotonic()
-        traced = time.perf_counter()
+        names, tracing = self._full_names, self._tracing
         try:
             flushed = await self._ask(self.driver.flush(self._now()))
         except (SinkError, DriverFaultError) as error:
-            if self._tracing is not None:
-                self._tracing.flushed(self.sink, traced, {}, error=error)
+            trace_flush(tracing, self.sink, self._monotonic() - began, names, None, error)
             raise
         self._suspect = False
         now = self._monotonic()
         self.status.flushed(flushed, now - began, now)
-        if self._tracing is not None:
-            self._tracing.flushed(
-                *(self.sink, traced),
-                {self._partition(place): end for place, end in flushed.positions.items()},
-                rows=flushed.rows,
-                culprits=len(flushed.culprits),
-            )
+        trace_flush(tracing, self.sink, now - began, names, flushed)
         if flushed.culprits:
             # Before their offsets go; where that fails, they are read again.
             await self._bury(
@@ -334,7 +328,7 @@ class SinkLoop:
             place = self._place(tp)
             self._ledger.meet(place, first_position(records))
             for batch in batches(tp, records, self._ledger.expected(place)):
-                self._call(self.driver.add, place.topic, batch)
+                self._call(self.driver.add, place.topic, batch.listed())
                 self._ledger.hand(place, batch)
                 # The engine's turn; meanwhile partitions may go.
                 await asyncio.sleep(0)

@@ -187,7 +187,7 @@ class Replay:
             batch = batch.until(end) if batch.next > end else batch
             if batch.base >= end:
                 return
-            self._driver.add(place.topic, batch)
+            self._driver.add(place.topic, batch.listed())
             self._ledger.hand(place, batch)
             self._done.records += len(batch)
             full = self._driver.held_bytes >= self._settings.sinks.max_held_bytes

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -283,10 +284,9 @@ class PartitionRunner:
                     self.source,
                     taken.next,
                     self._context.group,
+                    partial(self._sent, frozen),
                 )
                 committed = time.perf_counter()
-                if self._trace is not None:
-                    self._trace.published(self.stage.changelog, self._producer.sent, frozen)
                 self._context.metrics.published(self.stage.agent, batches)
                 await asyncio.to_thread(
                     self._store.write, taken.rows, following, self._changelog_id
@@ -317,6 +317,10 @@ class PartitionRunner:
             if self._trace is not None:
                 self._trace.stored(taken, phases)
             return True
+
+    def _sent(self, frozen: float) -> None:
+        if self._trace is not None and self._producer is not None:
+            self._trace.sent(self.stage.changelog, self._producer.sent, frozen)
 
     def _records(self, taken: Taken) -> dict[str, list[Row | RoutedRecord]]:
         records: dict[str, list[Row | RoutedRecord]] = {

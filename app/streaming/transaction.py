@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -70,6 +70,10 @@ class ProducerOptions:
     limits: Mapping[str, int]
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class TransactionalProducer:
     """Publishes checkpoints of one partition of one agent."""
 
@@ -126,6 +130,7 @@ class TransactionalProducer:
         source: TopicPartition,
         position: int,
         group: str,
+        acknowledged: Callable[[], None] = _nothing,
     ) -> int:
         """Send records of all topics and the source position; the next changelog offset.
 
@@ -135,6 +140,7 @@ class TransactionalProducer:
         Args:
             partition: of all records that name none of their own.
             records: by topic; the changelog's among them.
+            acknowledged: called when `sent` is known, before anybody can read what was sent.
 
         Raises:
             TopicRefusesError: a topic is missing or does not take its records; nothing is visible.
@@ -165,6 +171,7 @@ class TransactionalProducer:
                     await _taken(topic, future)
                 last, count = ends[-1]
                 following: int = last.result().offset + count
+                acknowledged()
                 await producer.commit_transaction()
             self._broken = False
             note_taken(places, time.monotonic())

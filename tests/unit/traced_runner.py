@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -69,7 +69,14 @@ class PlainProducer:
         self.meanwhile: Any = None
 
     async def publish(
-        self, partition: int, records: dict[str, Sequence[Any]], *place: object
+        self,
+        partition: int,
+        records: dict[str, Sequence[Any]],
+        changelog: str,
+        source: object,
+        position: int,
+        group: str,
+        acknowledged: Callable[[], None],
     ) -> int:
         """Note where each topic's records would lie, in batches of two at most."""
         self.sent = []
@@ -84,6 +91,7 @@ class PlainProducer:
                 future.set_result(Where(topic, partition, self.ends[topic]))
                 self.ends[topic] += count
                 self.sent.append((future, count))
+        acknowledged()
         return self.ends[CHANGELOG]
 
 
