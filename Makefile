@@ -46,10 +46,13 @@ $(BIN)/python:
 	  { echo "Python 3.11 is needed, $(PYTHON) is another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
+COMPILED := $(wildcard $(foreach folder,tables tables/indicators app/streaming app/sinks,\
+  $(folder)/*.pyx $(folder)/*.pxi))
+
 # The chart library is JavaScript in a wheel (app/web/charts.py); its Python part is never imported,
 # so what that part needs is left out.
 # Without build isolation the checkout itself asks for nothing that the lock does not hold.
-$(STAMP): $(BIN)/python requirements-dev.lock requirements-charts.lock pyproject.toml setup.py tables/_ids.pyx tables/_kernel.pyx tables/_partials.pyx tables/indicators/_kernel.pyx app/streaming/_pack.pyx app/streaming/_unpack.pyx app/sinks/_lines.pyx app/sinks/_lines_reading.pxi app/sinks/_lines_writing.pxi app/sinks/_lines_table.pxi app/broker/kafka-4.1.0.sha256
+$(STAMP): $(BIN)/python requirements-dev.lock requirements-charts.lock pyproject.toml setup.py $(COMPILED) app/broker/kafka-4.1.0.sha256
 	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: -r requirements-charts.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .

@@ -24,6 +24,7 @@ from app.streaming.protocols import Stage
 from app.streaming.tables import StateTableManager
 from app.streaming.transport import SCHEME, faust_credentials, register_transport
 from app.streaming.tuning import quiet_lost_futures, release_memory, tune_process
+from app.topics import ticks_topic
 from app.views.follower import Views
 from app.web.api_routes import register_api
 from app.web.bind import warn_if_open, web_settings
@@ -83,7 +84,7 @@ def make_app(settings: Settings, stages: Sequence[Stage], **options: Any) -> Can
     engine = Engine(settings, stages, health, metrics)
     broker = settings.broker
     for stage in stages:
-        slim.register(stage.source)
+        slim.register(stage.source, packed=stage.source == ticks_topic(settings))
         slim.register(stage.changelog, keyed=True)
     app = CandlewickApp(
         group_id(settings),

@@ -1,5 +1,7 @@
 """Types of the compiled module; its documentation is in `_kernel.pyx`."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,7 +11,7 @@ class TextTable:
     def intern(self, name: str) -> int: ...
 
 def parse(
-    values: list[bytes | None],
+    values: Sequence[bytes | None],
     max_value_bytes: int,
     symbols: TextTable,
     sources: TextTable,

@@ -16,7 +16,14 @@ from cpython.bytes cimport (
 )
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
+
+import sys
+
+import numpy as np
+
+if sys.byteorder != "little":
+    raise ImportError("the compiled parser is for little-endian machines")
 
 cdef enum:
     SYMBOL = 1
@@ -84,7 +91,7 @@ cdef class TextTable:
         cdef bytes encoded = name.encode()
         return self.find(PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
 
-    cdef int32_t find(self, const char *text, Py_ssize_t length) except -1:
+    cdef int32_t find(self, const char *text, Py_ssize_t length) except -1 nogil:
         cdef uint64_t hashed = 14695981039346656037ULL
         cdef Py_ssize_t index
         for index in range(length):
@@ -104,7 +111,9 @@ cdef class TextTable:
                 return slot.code
             index = (index + 1) & self.mask
 
-    cdef int32_t add(self, const char *text, Py_ssize_t length, uint64_t hashed) except -1:
+    cdef int32_t add(
+        self, const char *text, Py_ssize_t length, uint64_t hashed
+    ) except -1 with gil:
         cdef Slot fresh
         if 2 * (self.count + 1) > self.mask:
             self.grow()
@@ -143,223 +152,7 @@ cdef class TextTable:
         return 0
 
 
-cdef struct Text:
-    const char *start
-    Py_ssize_t length
-
-
-cdef inline const char *skip_space(const char *at, const char *end) noexcept nogil:
-    while at < end and (at[0] == c' ' or at[0] == c'\n' or at[0] == c'\r' or at[0] == c'\t'):
-        at += 1
-    return at
-
-
-cdef inline const char *read_text(const char *at, const char *end, Text *text) noexcept nogil:
-    """A string of plain ASCII; NULL otherwise. Points behind the closing quote."""
-    cdef unsigned char char_
-    if at >= end or at[0] != c'"':
-        return NULL
-    at += 1
-    text.start = at
-    while at < end:
-        char_ = <unsigned char>at[0]
-        if char_ == c'"':
-            text.length = at - text.start
-            return at + 1
-        if char_ < 32 or char_ > 126 or char_ == c'\\':
-            return NULL
-        at += 1
-    return NULL
-
-
-cdef inline const char *read_integer(const char *at, const char *end, int64_t *value) noexcept nogil:
-    """A non-negative integer of at most 19 digits; NULL otherwise."""
-    cdef uint64_t found = 0
-    cdef const char *start = at
-    while at < end and c'0' <= at[0] <= c'9':
-        if at - start == 19:
-            return NULL
-        found = found * 10 + <uint64_t>(at[0] - c'0')
-        at += 1
-    if at == start or (start[0] == c'0' and at - start > 1) or found > MAX_INTEGER:
-        return NULL
-    if at < end and (at[0] == c'.' or at[0] == c'e' or at[0] == c'E'):
-        return NULL
-    value[0] = <int64_t>found
-    return at
-
-
-cdef inline const char *read_number(const char *at, const char *end, double *value) noexcept nogil:
-    """A decimal that one division makes exact; NULL otherwise."""
-    cdef uint64_t mantissa = 0
-    cdef int digits = 0, fraction = 0
-    cdef bint negative = False
-    cdef const char *start
-    if at < end and at[0] == c'-':
-        negative = True
-        at += 1
-    start = at
-    while at < end and c'0' <= at[0] <= c'9':
-        mantissa = mantissa * 10 + <uint64_t>(at[0] - c'0')
-        digits += 1
-        if digits > 18:
-            return NULL
-        at += 1
-    if at == start or (start[0] == c'0' and at - start > 1):
-        return NULL
-    if at < end and at[0] == c'.':
-        at += 1
-        while at < end and c'0' <= at[0] <= c'9':
-            mantissa = mantissa * 10 + <uint64_t>(at[0] - c'0')
-            digits += 1
-            fraction += 1
-            if digits > 18:
-                return NULL
-            at += 1
-        if fraction == 0:
-            return NULL
-    if at < end and (at[0] == c'e' or at[0] == c'E'):
-        return NULL
-    if mantissa > MAX_MANTISSA:
-        return NULL
-    value[0] = <double>mantissa / POWERS[fraction]
-    if negative:
-        value[0] = -value[0]
-    return at
-
-
-cdef inline int field_of(Text *name) noexcept nogil:
-    cdef const char *text = name.start
-    if name.length == 5:
-        if memcmp(text, b"price", 5) == 0:
-            return PRICE
-        if memcmp(text, b"venue", 5) == 0:
-            return VENUE
-    elif name.length == 6:
-        if memcmp(text, b"symbol", 6) == 0:
-            return SYMBOL
-        if memcmp(text, b"source", 6) == 0:
-            return SOURCE
-    elif name.length == 4:
-        if memcmp(text, b"size", 4) == 0:
-            return SIZE
-        if memcmp(text, b"type", 4) == 0:
-            return TYPE
-    elif name.length == 10:
-        if memcmp(text, b"event_time", 10) == 0:
-            return EVENT_TIME
-        if memcmp(text, b"conditions", 10) == 0:
-            return CONDITIONS
-    elif name.length == 8:
-        if memcmp(text, b"trade_id", 8) == 0:
-            return TRADE_ID
-        if memcmp(text, b"sequence", 8) == 0:
-            return SEQUENCE
-    return 0
-
-
-cdef struct Row:
-    Text symbol
-    Text trade_id
-    Text venue
-    Text source
-    Text conditions
-    double price
-    double size
-    int64_t event_time
-    int64_t sequence
-
-
-cdef inline const char *read_optional(
-    const char *at, const char *end, Text *text
-) noexcept nogil:
-    """A text of 1 to 64 characters, or null (length 0)."""
-    if end - at >= 4 and memcmp(at, b"null", 4) == 0:
-        text.length = 0
-        return at + 4
-    at = read_text(at, end, text)
-    if at == NULL or text.length == 0 or text.length > MAX_TEXT:
-        return NULL
-    return at
-
-
-cdef inline bint read_row(const char *at, const char *end, Row *row) noexcept nogil:
-    """Whether the value certainly is a trade of the usual form; then the row is filled."""
-    cdef int seen = 0, field
-    cdef Text name
-    row.trade_id.length = row.venue.length = row.source.length = row.conditions.length = 0
-    row.sequence = -1
-    at = skip_space(at, end)
-    if at >= end or at[0] != c'{':
-        return False
-    at += 1
-    while True:
-        at = read_text(skip_space(at, end), end, &name)
-        if at == NULL:
-            return False
-        field = field_of(&name)
-        if field == 0 or seen & field:
-            return False
-        seen |= field
-        at = skip_space(at, end)
-        if at >= end or at[0] != c':':
-            return False
-        at = skip_space(at + 1, end)
-        if field == SYMBOL:
-            at = read_text(at, end, &row.symbol)
-            if at == NULL or row.symbol.length == 0 or row.symbol.length > MAX_SYMBOL:
-                return False
-        elif field == PRICE:
-            at = read_number(at, end, &row.price)
-            if at == NULL or row.price > MAX_PRICE or row.price < -MAX_PRICE:
-                return False
-        elif field == SIZE:
-            at = read_number(at, end, &row.size)
-            if at == NULL or row.size > MAX_PRICE or row.size < 0.0:
-                return False
-        elif field == EVENT_TIME:
-            at = read_integer(at, end, &row.event_time)
-        elif field == SEQUENCE:
-            if end - at >= 4 and memcmp(at, b"null", 4) == 0:
-                at += 4
-            else:
-                at = read_integer(at, end, &row.sequence)
-        elif field == TRADE_ID:
-            at = read_optional(at, end, &row.trade_id)
-        elif field == VENUE:
-            at = read_optional(at, end, &row.venue)
-        elif field == SOURCE:
-            at = read_optional(at, end, &row.source)
-        elif field == CONDITIONS:
-            # The whole array as it stands; each different one is decoded once, in full.
-            if at >= end or at[0] != c'[':
-                return False
-            row.conditions.start = at
-            while at < end and at[0] != c']':
-                if <unsigned char>at[0] < 32 or <unsigned char>at[0] > 126 or at[0] == c'\\':
-                    return False
-                at += 1
-            if at >= end:
-                return False
-            at += 1
-            row.conditions.length = at - row.conditions.start
-            if row.conditions.length > MAX_CONDITIONS_TEXT:
-                return False
-        else:
-            at = read_text(at, end, &name)
-            if at == NULL or name.length != 5 or memcmp(name.start, b"trade", 5) != 0:
-                return False
-        if at == NULL:
-            return False
-        at = skip_space(at, end)
-        if at >= end:
-            return False
-        if at[0] == c',':
-            at += 1
-            continue
-        if at[0] != c'}':
-            return False
-        return seen & REQUIRED == REQUIRED and skip_space(at + 1, end) == end
+include "_kernel_reading.pxi"
 
 
 cdef inline char *write_identity(Row *row, char *to) noexcept nogil:
@@ -381,8 +174,20 @@ cdef enum:
     LONGEST_IDENTITY = 256
 
 
+cdef place(list values, int64_t[::1] begins, int32_t[::1] lengths):
+    """Where the values are; those that are no bytes have the length -1."""
+    cdef Py_ssize_t index
+    for index in range(len(values)):
+        value = values[index]
+        if PyBytes_CheckExact(value) and PyBytes_GET_SIZE(value) <= 0x7FFFFFFF:
+            begins[index] = <int64_t>PyBytes_AS_STRING(value)
+            lengths[index] = <int32_t>PyBytes_GET_SIZE(value)
+        else:
+            lengths[index] = -1
+
+
 def parse(
-    list values,
+    values,
     Py_ssize_t max_value_bytes,
     TextTable symbols,
     TextTable sources,
@@ -403,10 +208,29 @@ def parse(
     `good` tells which; the others are untouched. The identities of trades with an id are one behind
     the other in the bytes that are returned. Codes: `source` and `condition` are 0 for none, else the
     table's code plus one.
+
+    Args:
+        values: a list of bytes and None, or `PackedValues` (app/streaming/_unpack.pyx).
     """
     cdef Py_ssize_t index, length, count = len(values)
     cdef Py_ssize_t found = 0
+    if isinstance(values, list):
+        begins, lengths = np.empty(count, np.int64), np.empty(count, np.int32)
+        place(values, begins, lengths)
+    else:
+        begins, lengths = map(np.ascontiguousarray, (values.begins, values.lengths))
+    cdef const int64_t[::1] begin_of = begins
+    cdef const int32_t[::1] length_of = lengths
+    if not (
+        good.shape[0] == time.shape[0] == price.shape[0] == size.shape[0] == count
+        and sequence.shape[0] == symbol.shape[0] == source.shape[0] == count
+        and condition.shape[0] == identity_begin.shape[0] == identity_length.shape[0] == count
+        and begin_of.shape[0] == length_of.shape[0] == count
+    ):
+        raise ValueError("columns of different lengths")
     cdef Row row
+    cdef Order order
+    memset(&order, 0, sizeof(Order))
     cdef const char *start
     cdef Py_ssize_t room = 32 * count + LONGEST_IDENTITY, at = 0
     cdef char *identities = <char *>malloc(room)
@@ -414,42 +238,43 @@ def parse(
     if identities == NULL:
         raise MemoryError
     try:
-        for index in range(count):
-            value = values[index]
-            if not PyBytes_CheckExact(value):
-                continue
-            length = PyBytes_GET_SIZE(value)
-            if length > max_value_bytes:
-                continue
-            start = PyBytes_AS_STRING(value)
-            if not read_row(start, start + length, &row):
-                continue
-            time[index] = row.event_time
-            # 0.0 for -0.0, so that high and low do not depend on the order.
-            price[index] = row.price + 0.0
-            size[index] = row.size + 0.0
-            sequence[index] = row.sequence
-            symbol[index] = symbols.find(row.symbol.start, row.symbol.length)
-            source[index] = (
-                0 if row.source.length == 0 else sources.find(row.source.start, row.source.length) + 1
-            )
-            condition[index] = (
-                0
-                if row.conditions.length == 0
-                else conditions.find(row.conditions.start, row.conditions.length) + 1
-            )
-            if row.trade_id.length:
-                if at + LONGEST_IDENTITY > room:
-                    room *= 2
-                    larger = <char *>realloc(identities, room)
-                    if larger == NULL:
-                        raise MemoryError
-                    identities = larger
-                identity_begin[index] = at
-                at = write_identity(&row, identities + at) - identities
-                identity_length[index] = <int32_t>(at - identity_begin[index])
-            good[index] = 1
-            found += 1
+        with nogil:
+            for index in range(count):
+                length = length_of[index]
+                if length < 0 or length > max_value_bytes:
+                    continue
+                start = <const char *>begin_of[index]
+                if not read_row(start, start + length, &row, &order):
+                    continue
+                time[index] = row.event_time
+                # 0.0 for -0.0, so that high and low do not depend on the order.
+                price[index] = row.price + 0.0
+                size[index] = row.size + 0.0
+                sequence[index] = row.sequence
+                symbol[index] = symbols.find(row.symbol.start, row.symbol.length)
+                source[index] = (
+                    0
+                    if row.source.length == 0
+                    else sources.find(row.source.start, row.source.length) + 1
+                )
+                condition[index] = (
+                    0
+                    if row.conditions.length == 0
+                    else conditions.find(row.conditions.start, row.conditions.length) + 1
+                )
+                if row.trade_id.length:
+                    if at + LONGEST_IDENTITY > room:
+                        room *= 2
+                        larger = <char *>realloc(identities, room)
+                        if larger == NULL:
+                            with gil:
+                                raise MemoryError
+                        identities = larger
+                    identity_begin[index] = at
+                    at = write_identity(&row, identities + at) - identities
+                    identity_length[index] = <int32_t>(at - identity_begin[index])
+                good[index] = 1
+                found += 1
         return found, PyBytes_FromStringAndSize(identities, at)
     finally:
         free(identities)

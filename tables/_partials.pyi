@@ -1,11 +1,13 @@
 """Types of the compiled module; its documentation is in `_partials.pyx`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.contracts.outputs import OutputRecord
+from tables.outbox import SymbolState
 from tables.partial import PurePartial
 
 class CompiledPartial(PurePartial): ...
@@ -26,3 +28,36 @@ class Accumulator:
         source: npt.NDArray[np.int64],
         symbols: int,
     ) -> None: ...
+
+def closed_rows(
+    windows: Mapping[tuple[int, int, int, bool], tuple[int, Any]],
+    names: list[str],
+    lengths: Sequence[int],
+    own_key: Callable[[str, int, int], bytes],
+) -> list[tuple[bytes, bytes | None]]: ...
+def symbol_rows(
+    symbols: Iterable[int],
+    names: list[str],
+    state_of: Callable[[int], SymbolState],
+    flushed: Mapping[int, set[tuple[int, int]]],
+    lengths: Sequence[int],
+    opened: list[dict[int, dict[int, Any]]],
+) -> list[tuple[bytes, bytes | None]]: ...
+def divide(above: int, below: int) -> float: ...
+def as_double(units: int) -> float: ...
+def close_windows(
+    symbols: list[int],
+    windows: dict[int, Any],
+    start: int,
+    label: str,
+    names: list[str],
+    states: dict[int, SymbolState],
+    state_of: Callable[[int], SymbolState],
+    interval: int,
+    make_record: Callable[..., Any],
+    encode: Callable[[Any], bytes],
+    sources_of: Callable[[int], tuple[str, ...]],
+    make_output: Callable[..., OutputRecord],
+    headers: list[tuple[str, bytes]],
+    outputs: list[OutputRecord],
+) -> int: ...

@@ -2,7 +2,7 @@
 """Aggregates of windows as plain numbers, and trades straight into them: no sort, no groups.
 
 The compiled twins of `PurePartial` (tables/partial.py) and of `_aggregate_pure` (tables/bars.py,
-by tables/grouping.py). Sums are integers, open and close go by (time, sequence, offset), so the
+by tables/grouping.py), of its rows and of its bars. Sums are integers, open and close go by (time, sequence, offset), so the
 order in which trades are added changes no bit (`tests/unit/test_partials_compiled.py`).
 """
 
@@ -356,3 +356,7 @@ cdef class Accumulator:
             held = self.kind.__new__(self.kind)
             (<dict>at_start)[symbol] = held
         return <CompiledPartial?>held
+
+
+include "_partials_rows.pxi"
+include "_partials_bars.pxi"

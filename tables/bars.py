@@ -110,7 +110,7 @@ class BarsPartition(CorrectablePartition):
             events = self._one_by_one(trades, watermarks, np.flatnonzero(keep & others))
         self.maximum = int(maxima[-1])
         causes = causes_of(maxima[1:], trades.position, grace)
-        self._run(events + self._closes(self.watermark, causes), causes)
+        self._close(events, causes)
 
     def _judge(
         self, trades: Columns, watermarks: Int64Array, batch: RecordBatch
@@ -253,6 +253,19 @@ class BarsPartition(CorrectablePartition):
             self.changed.add(symbol)
             self.touched.add(symbol)
         return events
+
+    def _close(self, events: list[Event[Partial]], causes: Causes) -> None:
+        """Without other events windows close one after the other: the cause follows from the end.
+
+        So the order of events is that of ends, lengths and names.
+        """
+        if events or not self.publisher.closes_at_once:
+            super()._close(events, causes)
+            return
+        self.publisher.watermark = self.watermark
+        for _, interval, start, windows in self.windows.take_groups(self.watermark):
+            self.changed.update(windows)
+            self.publisher.close_all(interval, start, windows)
 
     def _run(self, events: list[Event[Partial]], causes: Causes) -> None:
         self.publisher.watermark = self.watermark

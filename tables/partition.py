@@ -176,7 +176,7 @@ class WindowedPartition(ABC, Generic[Held, Records]):
                 return
             ahead = step.append_time + self.configuration.clock_ahead
             self.maximum = max(self.maximum, min(record.event_time, ahead))
-            self._run(self._closes(self.watermark, _one_cause), _one_cause)
+            self._close([], _one_cause)
         elif isinstance(record, HistoricalRecord):
             self.historical = True
         elif isinstance(record, FlushRecord):
@@ -218,6 +218,10 @@ class WindowedPartition(ABC, Generic[Held, Records]):
             if code not in self.publisher.states:
                 self.publisher.state(code)
                 self.changed.add(code)
+
+    def _close(self, events: list[Event[Held]], causes: Causes) -> None:
+        """Let events happen, and the closes of windows whose end the watermark has reached."""
+        self._run(events + self._closes(self.watermark, causes), causes)
 
     def _closes(self, watermark: int | None, causes: Causes) -> list[Event[Held]]:
         """Events of the windows to close, caused by the record that moved the watermark there."""

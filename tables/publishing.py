@@ -10,13 +10,16 @@ from app.contracts.outputs import NO_HEADERS, OutputRecord
 from app.contracts.wire import BarRecord, encoder
 from tables.configuration import BarsConfiguration
 from tables.events import REVISE, Event
-from tables.partial import UNPUBLISHED, Partial
+from tables.partial import COMPILED, UNPUBLISHED, Partial
 from tables.partition import WindowPublisher
 from tables.sessions import Sessions
 from tables.single import session_window
 from tables.sums import to_double
 from tables.symbols import Sources, Symbols
 from tables.windows import Windows
+
+if COMPILED:
+    from tables import _partials as compiled
 
 
 class Publisher(WindowPublisher[Partial]):
@@ -48,6 +51,33 @@ class Publisher(WindowPublisher[Partial]):
             self.revise(event.interval, event.symbol, event.start, event.partial, event.amendment)
         else:
             self.close(event.interval, event.symbol, event.start, event.partial)
+
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether windows close one like the other, whatever another one holds."""
+        return COMPILED and not (self._fills or self._configuration.policy.amends)
+
+    def close_all(self, interval: int, start: int, windows: dict[int, Partial]) -> None:
+        """As `close` for each symbol, in the order of their names; where they close at once."""
+        names = self._symbols.names
+        symbols = sorted(windows, key=names.__getitem__)
+        self.pending_bytes += compiled.close_windows(
+            symbols,
+            windows,
+            start,
+            self.labels[interval],
+            names,
+            self.states,
+            self.state,
+            interval,
+            BarRecord,
+            encoder.encode,
+            self._sources.of,
+            OutputRecord,
+            NO_HEADERS,
+            self.outputs["bars"],
+        )
+        self._windows.keep_all_closed(interval, start, symbols, windows)
 
     def close(self, interval: int, symbol: int, start: int, partial: Partial | None) -> None:
         """Close a window; None where it held no record and is to be filled."""

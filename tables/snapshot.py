@@ -24,10 +24,8 @@ from tables.rows import (
     decode_marker,
     decode_symbol,
     encode_marker,
-    encode_symbol,
     identifier_key,
     identifier_minute,
-    symbol_key,
 )
 from tables.windows import Reader
 
@@ -63,21 +61,7 @@ def take(state: WindowedPartition[Any, Any], topic_id: str) -> Taken:
     publisher.pending_bytes = 0
     rows = taken.rows
     windows = state.windows
-    lengths = windows.lengths
-    for symbol in state.changed:
-        name = state.symbols.names[symbol]
-        symbol_state = publisher.state(symbol)
-        flushed = sorted(
-            (lengths[interval], start) for interval, start in windows.flushed.get(symbol, ())
-        )
-        opened = [
-            (lengths[interval], start, at_start[symbol])
-            for interval, by_start in enumerate(windows.open)
-            for start, at_start in by_start.items()
-            if symbol in at_start
-        ]
-        row = encode_symbol(symbol_state.newest, symbol_state.runs, flushed, opened)
-        rows.append((symbol_key(name), row))
+    rows.extend(windows.changed_rows(state.changed, publisher.state))
     state.changed.clear()
     rows.extend(windows.take_changed())
     rows.extend(state.more_rows())

@@ -8,17 +8,19 @@ own, so that its revision is still known when the next correction comes, hours l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Generic
 
 from tables.aggregate import Held
 from tables.configuration import BarsConfiguration
-from tables.rows import closed_key, corrected_key, decode_closed, encode_closed
+from tables.outbox import SymbolState
+from tables.row_packing import Slot, closed_rows, slot_key, symbol_rows
+from tables.rows import corrected_key, decode_closed
 from tables.symbols import Symbols
 
 Reader = Callable[[bytes], bytes | None]
-#: Interval index, symbol code, number of the window: in its ring, or in all where `own`.
-_Slot = tuple[int, int, int, bool]
+_by_end_and_length = itemgetter(0, 1)
 
 
 class Windows(Generic[Held]):
@@ -47,8 +49,8 @@ class Windows(Generic[Held]):
         self.open: list[dict[int, dict[int, Held]]] = [{} for _ in self.lengths]
         #: For each interval: windows closed by a flush before the watermark reached their end.
         self.flushed: dict[int, set[tuple[int, int]]] = {}
-        self._changed: dict[_Slot, tuple[int, Held]] = {}
-        self._under_way: dict[_Slot, tuple[int, Held]] = {}
+        self._changed: dict[Slot, tuple[int, Held]] = {}
+        self._under_way: dict[Slot, tuple[int, Held]] = {}
 
     def add(self, interval: int, symbol: int, start: int, partial: Held) -> None:
         """Merge records into an open window."""
@@ -99,7 +101,33 @@ class Windows(Generic[Held]):
                     ended.append((start + length, interval, symbol, start, partial))
         return ended
 
-    def _slot(self, interval: int, symbol: int, start: int) -> _Slot:
+    def take_groups(self, watermark: int) -> list[tuple[int, int, int, dict[int, Held]]]:
+        """Remove and give what `take_ended` does, by window: in the order of ends and lengths.
+
+        As (end, interval index, start, aggregates by symbol code).
+        """
+        groups = []
+        for interval, (length, windows) in enumerate(zip(self.lengths, self.open, strict=True)):
+            for start in [start for start in windows if start + length <= watermark]:
+                groups.append((start + length, length, interval, start, windows.pop(start)))
+        groups.sort(key=_by_end_and_length)
+        return [(end, interval, start, held) for end, _, interval, start, held in groups]
+
+    def changed_rows(
+        self, symbols: Iterable[int], state_of: Callable[[int], SymbolState]
+    ) -> list[tuple[bytes, bytes | None]]:
+        """Rows of symbols with their open windows."""
+        return symbol_rows(
+            symbols,
+            self._symbols.names,
+            state_of,
+            self.flushed,
+            self.lengths,
+            self.open,
+            self._aggregate,
+        )
+
+    def _slot(self, interval: int, symbol: int, start: int) -> Slot:
         number = start // self.lengths[interval]
         if self._read is None or (self.corrected and (interval, symbol, start) in self.corrected):
             return interval, symbol, number, True
@@ -112,7 +140,7 @@ class Windows(Generic[Held]):
         if entry is None:
             if self._read is None:
                 return None
-            value = self._read(self._key(slot))
+            value = self._read(slot_key(slot, self._symbols.names, self.lengths))
             if value is None:
                 return None
             entry = decode_closed(value, self._aggregate)
@@ -121,6 +149,18 @@ class Windows(Generic[Held]):
     def keep_closed(self, interval: int, symbol: int, start: int, partial: Held) -> None:
         """Keep or replace a closed window's aggregate."""
         self._changed[self._slot(interval, symbol, start)] = (start, partial)
+
+    def keep_all_closed(
+        self, interval: int, start: int, symbols: list[int], windows: dict[int, Held]
+    ) -> None:
+        """Keep the aggregates of symbols for one window."""
+        if self.corrected:
+            for symbol in symbols:
+                self.keep_closed(interval, symbol, start, windows[symbol])
+            return
+        _, _, number, own = self._slot(interval, 0, start)
+        for symbol in symbols:
+            self._changed[interval, symbol, number, own] = (start, windows[symbol])
 
     def keep_corrected(self, interval: int, symbol: int, start: int, partial: Held) -> None:
         """Keep what a correction made of a closed window, from now on in a row of its own."""
@@ -137,20 +177,11 @@ class Windows(Generic[Held]):
                 self.corrected.discard(window)
                 self._forgotten.append(corrected_key(self._symbols.names[symbol], length, start))
 
-    def _key(self, slot: _Slot) -> bytes:
-        interval, symbol, number, own = slot
-        name, length = self._symbols.names[symbol], self.lengths[interval]
-        if own:
-            return corrected_key(name, length, number * length)
-        return closed_key(name, length, number)
-
     def take_changed(self) -> list[tuple[bytes, bytes | None]]:
         """Rows of the closed windows changed since the last call, which becomes under way."""
         self._under_way, self._changed = self._changed, {}
-        rows: list[tuple[bytes, bytes | None]] = [
-            (self._key(slot), encode_closed(start, partial))
-            for slot, (start, partial) in self._under_way.items()
-        ]
+        names, lengths = self._symbols.names, self.lengths
+        rows = closed_rows(self._under_way, names, lengths, self._aggregate)
         forgotten, self._forgotten = self._forgotten, []
         return rows + [(key, None) for key in forgotten]
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiokafka.consumer.fetcher as fetcher
 import numpy as np
@@ -27,19 +27,29 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-compiled_unpack: Any = None
+compiled: Any = None
 try:
     from app.streaming import _unpack as compiled
 except ImportError as error:
     logging.getLogger(__name__).debug("no compiled unpacking: %s", error)
-else:
-    compiled_unpack = compiled.unpack
 
 logger = logging.getLogger(__name__)
 
 StockRecords = fetcher.PartitionRecords
-#: Topics whose fetches are slim; true where keys are wanted too (changelogs).
-_topics: dict[str, bool] = {}
+
+
+class Wanted(NamedTuple):
+    """What of a topic's records is wanted besides their values.
+
+    With `packed` the values stay where they are until somebody asks for them (`PackedValues`).
+    """
+
+    keys: bool = False
+    packed: bool = False
+
+
+#: Topics whose fetches are slim.
+_topics: dict[str, Wanted] = {}
 _MILLISECOND = 1_000_000
 
 
@@ -53,7 +63,7 @@ class SlimBatch:
 
     base: int
     next: int
-    values: list[bytes | None]
+    values: Sequence[bytes | None]
     offsets: npt.NDArray[np.int64]
     append_time: int
     keys: list[bytes | None] | None
@@ -65,12 +75,12 @@ class SlimRecords(StockRecords):  # type: ignore[misc, valid-type]
     next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[Any]:
-        keyed = _topics.get(self._tp.topic)
-        if keyed is None:
+        wanted = _topics.get(self._tp.topic)
+        if wanted is None:
             return super()._unpack_records()  # type: ignore[no-any-return]
-        return self._unpack_batches(keyed)
+        return self._unpack_batches(wanted)
 
-    def _unpack_batches(self, keyed: bool) -> Iterator[SlimBatch]:
+    def _unpack_batches(self, wanted: Wanted) -> Iterator[SlimBatch]:
         committed_only = self._isolation_level == fetcher.READ_COMMITTED
         while self._records.has_next():
             batch = self._records.next_batch()
@@ -82,9 +92,9 @@ class SlimRecords(StockRecords):  # type: ignore[misc, valid-type]
                 skipped = self._is_aborted(batch) or skipped
             raw = self._records.last_batch if isinstance(self._records, RawRecords) else None
             slim = (
-                SlimBatch(base, batch.next_offset, [], _EMPTY, 0, [] if keyed else None)
+                SlimBatch(base, batch.next_offset, [], _EMPTY, 0, [] if wanted.keys else None)
                 if skipped
-                else _slim(batch, raw, base, keyed)
+                else _slim(batch, raw, base, wanted)
             )
             self.next_fetch_offset = batch.next_offset
             yield slim
@@ -102,9 +112,9 @@ class SlimRecords(StockRecords):  # type: ignore[misc, valid-type]
 _EMPTY = np.zeros(0, dtype=np.int64)
 
 
-def _slim(batch: Any, raw: memoryview | None, base: int, keyed: bool) -> SlimBatch:
+def _slim(batch: Any, raw: memoryview | None, base: int, wanted: Wanted) -> SlimBatch:
     first, following = batch.base_offset, batch.next_offset
-    offsets, values, keys = _unpack(raw, keyed) or _iterate(batch, keyed)
+    offsets, values, keys = _unpack(raw, wanted) or _iterate(batch, wanted.keys)
     # A fetch may begin in the middle of a batch; a compacted one has holes before it.
     skip = int(np.searchsorted(offsets, base)) if first < base else 0
     return SlimBatch(
@@ -117,7 +127,7 @@ def _slim(batch: Any, raw: memoryview | None, base: int, keyed: bool) -> SlimBat
     )
 
 
-_Unpacked = tuple[npt.NDArray[np.int64], list[bytes | None], list[bytes | None] | None]
+_Unpacked = tuple[npt.NDArray[np.int64], Sequence[bytes | None], list[bytes | None] | None]
 
 
 def _iterate(batch: Any, keyed: bool) -> _Unpacked:
@@ -130,16 +140,20 @@ def _iterate(batch: Any, keyed: bool) -> _Unpacked:
     )
 
 
-def _unpack(raw: memoryview | None, keyed: bool) -> _Unpacked | None:
+def _unpack(raw: memoryview | None, wanted: Wanted) -> _Unpacked | None:
     """By the compiled module; None where the batch's form is not one that it knows."""
-    if compiled_unpack is None or raw is None or raw[_MAGIC] != 2:
+    if compiled is None or raw is None or raw[_MAGIC] != 2:
         return None
     header = _HEADER.unpack_from(raw)
     decompress = _CODECS.get(header[1] & _CODEC_MASK)
     if decompress is None:
         return None
     deltas = np.empty(header[2], dtype=np.int64)
-    values, keys = compiled_unpack(decompress(raw[_HEADER.size :]), header[2], keyed, deltas)
+    records, count = decompress(raw[_HEADER.size :]), header[2]
+    if wanted.packed and not wanted.keys:
+        packed = compiled.unpack_packed(records, count, deltas)
+        return deltas + header[0], packed, None
+    values, keys = compiled.unpack(records, count, wanted.keys, deltas)
     return deltas + header[0], values, keys
 
 
@@ -182,9 +196,25 @@ class RawRecords:
         return batch
 
 
-def register(topic: str, *, keyed: bool = False) -> None:
+def register(topic: str, *, keyed: bool = False, packed: bool = False) -> None:
     """Have the fetches of a topic as slim batches, in every consumer of this process."""
-    _topics[topic] = keyed
+    _topics[topic] = Wanted(keyed, packed or _topics.get(topic, Wanted()).packed)
+
+
+def as_list(values: Sequence[bytes | None]) -> list[bytes | None]:
+    """Values as a list, of whatever kind they are."""
+    return values if isinstance(values, list) else list(values)
+
+
+def join_values(parts: Sequence[Sequence[bytes | None]]) -> Sequence[bytes | None]:
+    """Values one behind the other; packed where all are, or empty."""
+    full = [part for part in parts if len(part)]
+    if len(full) < 2:
+        return full[0] if full else []
+    if compiled is not None and all(isinstance(part, compiled.PackedValues) for part in full):
+        joined: Sequence[bytes | None] = compiled.PackedValues.join(full)
+        return joined
+    return [value for part in full for value in part]
 
 
 def install() -> bool:
@@ -206,7 +236,7 @@ def install() -> bool:
         return False
     fetcher.PartitionRecords = SlimRecords
     fetcher.MemoryRecords = RawRecords
-    if compiled_unpack is None:
+    if compiled is None:
         logger.warning(
             "the compiled unpacking of record batches is missing: reading costs twice as much; "
             "install a C compiler and run `make setup` again"

@@ -27,7 +27,7 @@ from faust.types.auth import AuthProtocol, CredentialsT
 
 from app.contracts.batch import RecordBatch
 from app.streaming.assignor import use_even_assignment
-from app.streaming.slim import SlimBatch
+from app.streaming.slim import SlimBatch, join_values
 from app.streaming.tuning import close_fetchers_whole
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def merge_batches(
 
 
 def _join(topic: str, partition: int, batches: list[SlimBatch]) -> RecordBatch:
-    values = batches[0].values
-    if len(batches) > 1:
-        values = [value for batch in batches for value in batch.values]
+    values = join_values([batch.values for batch in batches])
     times = np.repeat(
         np.array([batch.append_time for batch in batches], dtype=np.int64),
         [len(batch.values) for batch in batches],

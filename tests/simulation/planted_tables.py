@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -12,7 +13,7 @@ import numpy as np
 from agents import windowed
 from app.contracts.batch import RecordBatch
 from app.streaming.runner import PartitionRunner
-from tables import bars, identifiers, rows, snapshot
+from tables import bars, identifiers, row_packing, rows, snapshot
 from tables.bars import BarsPartition
 from tables.partial import Partial
 from tables.partition import WindowedPartition
@@ -105,6 +106,25 @@ def float_sums(deed: Deed) -> Iterator[None]:
 
 
 @fault()
+def windows_closed_interval_by_interval(deed: Deed) -> Iterator[None]:
+    """Of the windows that a batch closes, the shorter ones come first, whatever their ends."""
+    ordered = "groups.sort(key=_by_end_and_length)"
+    as_found = "deed(groups != sorted(groups, key=_by_end_and_length))"
+    with changed(Windows, "take_groups", deed, (ordered, as_found)):
+        yield
+
+
+@contextmanager
+def _rows_by(encode: Any) -> Iterator[None]:
+    """Rows of symbols by this function; the compiled module cannot be changed."""
+    with (
+        patch.object(row_packing, "_is_compiled", lambda aggregate: False),
+        patch.object(row_packing, "encode_symbol", encode),
+    ):
+        yield
+
+
+@fault()
 def open_windows_not_in_the_rows(deed: Deed) -> Iterator[None]:
     """Only what was published is stored: a restore begins its windows anew."""
     original = rows.encode_symbol
@@ -113,7 +133,7 @@ def open_windows_not_in_the_rows(deed: Deed) -> Iterator[None]:
         deed(opened)
         return original(newest, runs, flushed, ())
 
-    with patch.object(snapshot, "encode_symbol", encode):
+    with _rows_by(encode):
         yield
 
 
@@ -126,7 +146,7 @@ def flushed_windows_not_in_the_rows(deed: Deed) -> Iterator[None]:
         deed(flushed)
         return original(newest, runs, [], opened)
 
-    with patch.object(snapshot, "encode_symbol", encode):
+    with _rows_by(encode):
         yield
 
 

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 
 from tables.columns import Columns
 from tables.grouping import group, roll_up, sort_order, to_partials
+from tables.outbox import SymbolState
 from tables.partial import COMPILED, Partial, PurePartial, make_accumulator
+from tables.row_packing import closed_rows, slot_key, symbol_rows
+from tables.rows import encode_closed
 from tables.single import single_partial
+from tables.sums import to_double
+
+if COMPILED:
+    from tables import _partials
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="needs a C compiler")
 
@@ -182,3 +189,87 @@ def test_codes_without_a_place_are_refused() -> None:
                 trades.source,
                 symbols=symbols,
             )
+
+
+SUMS = st.integers(-(2**63), 2**63 - 1) | st.integers(-(2**100), 2**100) | st.integers(-9, 9)
+
+
+@given(st.integers(-(2**127), 2**127 - 1) | SUMS, SUMS.filter(bool))
+def test_quotients_and_sums_are_rounded_as_pythons_integers_are(above: int, below: int) -> None:
+    assert _partials.divide(above, below) == above / below
+    assert _partials.as_double(above) == to_double(above)
+
+
+INTEGERS = st.sampled_from(
+    [sign * (1 << bits) + step for sign in (1, -1) for bits in range(63) for step in (-1, 0, 1)]
+) | st.integers(-(2**63), 2**63 - 1)
+NUMBERS = st.floats(allow_nan=False)
+
+
+@st.composite
+def partials(draw: st.DrawFn, amendment: bool = True) -> Partial:
+    """An aggregate that holds anything."""
+    key = st.tuples(INTEGERS, INTEGERS, INTEGERS)
+    held = Partial(
+        *(draw(INTEGERS), draw(SUMS), draw(SUMS), draw(SUMS), draw(NUMBERS), draw(NUMBERS)),
+        *(draw(key), draw(NUMBERS), draw(key), draw(NUMBERS), draw(INTEGERS)),
+    )
+    held.revision, held.filled = draw(INTEGERS), draw(st.booleans())
+    if amendment and draw(st.booleans()):
+        held.amendment = draw(partials(amendment=False))
+    return held
+
+
+NAMES = ["AAA", "B.\u00e9", "C", "D" * 32]
+STARTS = INTEGERS
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 2**32 - 1), st.booleans()),
+        st.tuples(STARTS, partials()),
+        max_size=8,
+    )
+)
+def test_rows_of_closed_windows_are_those_of_msgpack(
+    windows: dict[tuple[int, int, int, bool], tuple[int, Partial]],
+) -> None:
+    # Windows in a row of their own are numbered from 1970 on.
+    windows = {
+        (slot[0], slot[1], slot[2] % 2**31 if slot[3] else slot[2], slot[3]): found
+        for slot, found in windows.items()
+    }
+    expected = [
+        (slot_key(slot, NAMES, LENGTHS), encode_closed(start, held))
+        for slot, (start, held) in windows.items()
+    ]
+    assert closed_rows(windows, NAMES, LENGTHS, Partial) == expected
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            STARTS, st.dictionaries(st.integers(0, 3), partials(), max_size=3), max_size=9
+        ),
+        min_size=3,
+        max_size=3,
+    ),
+    st.lists(
+        st.builds(
+            SymbolState,
+            st.lists(st.none() | STARTS, min_size=3, max_size=3),
+            st.lists(st.integers(0, 2**40), min_size=3, max_size=3),
+        ),
+        min_size=4,
+        max_size=4,
+    ),
+    st.dictionaries(
+        st.integers(0, 3), st.sets(st.tuples(st.integers(0, 2), STARTS), max_size=20), max_size=3
+    ),
+)
+def test_rows_of_symbols_are_those_of_msgpack(
+    opened: Windows, states: list[SymbolState], flushed: dict[int, set[tuple[int, int]]]
+) -> None:
+    arguments = (range(4), NAMES, states.__getitem__, flushed, LENGTHS, opened)
+    expected = symbol_rows(*arguments, PurePartial)
+    assert symbol_rows(*arguments, Partial) == expected

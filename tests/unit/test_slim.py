@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import struct
 from collections.abc import Iterator
@@ -129,11 +130,11 @@ def reader(cls: Any, log: Log, offset: int, isolation: int, way: str = "records"
 @contextmanager
 def way_set(way: str) -> Iterator[None]:
     """Read so; the module may be compiled or not where that does not matter."""
-    if way == "compiled" and slim.compiled_unpack is None:
+    if way == "compiled" and slim.compiled is None:
         pytest.skip("the compiled module is not there")
     with pytest.MonkeyPatch.context() as patch:
         if way == "not compiled":
-            patch.setattr(slim, "compiled_unpack", None)
+            patch.setattr(slim, "compiled", None)
         yield
 
 
@@ -192,6 +193,36 @@ def test_slim_batches_hold_what_the_stock_reader_gives(
     assert found[-1].next == log.end
 
 
+@settings(max_examples=100)
+@given(
+    made=st.lists(batches(), min_size=1, max_size=12),
+    place=st.floats(0, 1, exclude_max=True),
+    chosen=st.tuples(st.integers(-9, 9), st.integers(-9, 9)),
+)
+def test_packed_values_are_the_same_values_made_when_they_are_asked_for(
+    made: list[Batch], place: float, chosen: tuple[int, int]
+) -> None:
+    log = log_of(made)
+    offset = FIRST + int(place * (log.end - FIRST))
+    with way_set("compiled"):
+        slim.register(TOPIC)
+        listed = list(reader(slim.SlimRecords, log, offset, fetcher.READ_COMMITTED, "compiled"))
+        slim.register(TOPIC, packed=True)
+        packed = list(reader(slim.SlimRecords, log, offset, fetcher.READ_COMMITTED, "compiled"))
+    # What they lie in is kept by them alone.
+    del log
+    gc.collect()
+    assert flat(packed) == flat(listed)
+    values = slim.join_values([batch.values for batch in packed])
+    expected = [value for batch in listed for value in batch.values]
+    assert slim.as_list(values) == expected
+    assert (None in values) == (None in expected)
+    part = slice(*chosen)
+    assert list(values[part]) == expected[part]
+    for index, value in enumerate(expected):
+        assert values[index] == values[index - len(expected)] == value
+
+
 def test_each_step_moves_the_fetch_offset_as_far_as_it_gave() -> None:
     """aiokafka goes on from there when it drops what it has not handed over."""
     log = log_of([Batch(3, (0, 1, 2)), Batch(1, (0,), producer=7, marker=COMMIT), Batch(2, (0,))])
@@ -224,25 +255,27 @@ def test_the_compiled_module_refuses_bytes_that_are_no_records(
     data: bytes, count: int, keyed: bool
 ) -> None:
     """It never reads beyond them: what it gives is of those bytes, or an error."""
-    if slim.compiled_unpack is None:
+    if slim.compiled is None:
         pytest.skip("the compiled module is not there")
     deltas = np.zeros(count, dtype=np.int64)
     try:
-        values, keys = slim.compiled_unpack(data, count, keyed, deltas)
+        values, keys = slim.compiled.unpack(data, count, keyed, deltas)
     except ValueError:
         return
     assert len(values) == count
+    packed = slim.compiled.unpack_packed(data, count, np.zeros(count, dtype=np.int64))
+    assert packed.tolist() == values
     assert (keys is not None) == keyed
     assert all(value is None or value in data for value in [*values, *(keys or ())])
 
 
 @pytest.mark.parametrize("end", range(1, 40))
 def test_a_batch_that_is_cut_off_is_an_error(end: int) -> None:
-    if slim.compiled_unpack is None:
+    if slim.compiled is None:
         pytest.skip("the compiled module is not there")
     records = encode(Batch(2, (0, 1)), FIRST, 5_000)[61:]
     with pytest.raises(ValueError, match=r"record|value|key"):
-        slim.compiled_unpack(records[:-end], 2, True, np.zeros(2, dtype=np.int64))
+        slim.compiled.unpack(records[:-end], 2, True, np.zeros(2, dtype=np.int64))
 
 
 def test_other_topics_are_read_as_ever() -> None:

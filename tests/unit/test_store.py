@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from app.run.environment import ROOT
 from app.streaming.restore import TOMBSTONE_SECONDS, Bounds, usable_position
-from app.streaming.store import PartitionStore, StoreDamagedError, StoreInUseError
+from app.streaming.store import PartitionStore, StoreDamagedError, StoreInUseError, _Manifest
 from app.views.store import ViewStore
 
 CHANGELOG = "0123456789abcdef"
@@ -280,6 +281,36 @@ def test_a_list_of_files_that_was_harmed_never_leaves_rows_out_in_silence(
     assert silent, "RocksDB has noticed each by itself: the check is not needed"
     with opened(original.parent) as store:
         assert len(list(store.rows([b"a", b"b"]))) == 501
+
+
+def test_what_a_position_knows_of_the_list_of_files_is_that_of_the_whole_file(
+    tmp_path: Path,
+) -> None:
+    """Only what was appended is read; RocksDB appends, and makes a new file now and then."""
+
+    def listed() -> tuple[int, int, int]:
+        name = (tmp_path / "CURRENT").read_text(encoding="ascii").strip()
+        content = (tmp_path / name).read_bytes()
+        return int(name.removeprefix("MANIFEST-")), len(content), zlib.crc32(content)
+
+    def point(number: int) -> None:
+        made = tmp_path / "new"
+        made.write_text(f"MANIFEST-{number:06}\n", encoding="ascii")
+        made.replace(tmp_path / "CURRENT")
+
+    watch = _Manifest(tmp_path)
+    assert watch.read() == (0, 0, 0)
+    for number in (4, 5, 9):
+        path = tmp_path / f"MANIFEST-{number:06}"
+        path.write_bytes(b"begin")
+        point(number)
+        for step in range(5):
+            assert watch.read() == watch.read() == listed()
+            with path.open("ab") as file:
+                file.write(b"edit %d" % step)
+        assert watch.read() == listed()
+    (tmp_path / "CURRENT").unlink()
+    assert watch.read() == (0, 0, 0)
 
 
 def test_a_damaged_block_is_not_taken_for_a_lock(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+# Bars of windows that close, straight from their numbers. Part of `_partials.pyx`; the pure twin is
+# `Publisher` (tables/publishing.py).
+
+from libc.math cimport ldexp
+
+cdef extern from *:
+    """
+    typedef unsigned __int128 candlewick_uint128;
+    """
+    ctypedef unsigned long long uint128 "candlewick_uint128"
+
+
+cdef inline double to_double(int128 units) noexcept nogil:
+    """As `to_double`: the conversion rounds once, half to even; the power of two is exact."""
+    return ldexp(<double>units, -GRID_BITS)
+
+
+cdef inline int bits_of(uint128 value) noexcept nogil:
+    cdef int bits = 0
+    while value >> 32:
+        value >>= 32
+        bits += 32
+    while value:
+        value >>= 1
+        bits += 1
+    return bits
+
+
+cdef inline object quotient(int128 above, int128 below):
+    """`above / below` of Python's integers: the nearest double, half to even."""
+    cdef uint128 top, bottom, whole
+    cdef uint64_t kept, cut, half
+    cdef int shift, extra
+    cdef bint negative = (above < 0) != (below < 0)
+    cdef double found
+    if above == 0:
+        return 0.0
+    top = <uint128>(-above if above < 0 else above)
+    bottom = <uint128>(-below if below < 0 else below)
+    # So that the quotient has 57 or 58 bits: 53 and what says how to round.
+    shift = bits_of(bottom) - bits_of(top) + 57
+    if shift < 0 or bits_of(top) + shift > 127:
+        return to_object(above) / to_object(below)
+    whole = (top << shift) / bottom
+    extra = bits_of(whole) - 53
+    kept = <uint64_t>(whole >> extra)
+    cut = <uint64_t>(whole - (<uint128>kept << extra))
+    half = <uint64_t>1 << (extra - 1)
+    if cut > half or (
+        cut == half and (whole * bottom != (top << shift) or kept & 1)
+    ):
+        kept += 1
+    found = ldexp(<double>kept, extra - shift)
+    return -found if negative else found
+
+
+def divide(above, below):
+    """The quotient of two integers of 128 bits, for tests."""
+    return quotient(from_object(above), from_object(below))
+
+
+def as_double(units):
+    """Units of the grid as a number, for tests."""
+    return to_double(from_object(units))
+
+
+def close_windows(
+    list symbols,
+    dict windows,
+    int64_t start,
+    str label,
+    list names,
+    dict states,
+    state_of,
+    Py_ssize_t interval,
+    make_record,
+    encode,
+    sources_of,
+    make_output,
+    headers,
+    list outputs,
+):
+    """Publish the windows of one interval and start; the bytes of the records.
+
+    Args:
+        symbols: codes, in the order of publication.
+        windows: an aggregate by code, without amendments.
+        states: `SymbolState` by code; `state_of` makes one.
+        make_record: `BarRecord`; `encode`: it to JSON; `make_output`: `OutputRecord`.
+        sources_of: names of a mask.
+        outputs: where the records go.
+    """
+    cdef CompiledPartial held
+    cdef Py_ssize_t size = 0
+    cdef double high, low
+    cdef bytes value
+    cdef list newest
+    for symbol in symbols:
+        held = <CompiledPartial?>windows[symbol]
+        if held._close_key.offset == ABSENT:
+            continue
+        held.revision += 1
+        high, low = held.high, held.low
+        if not high >= low:
+            high = held.open if held.open >= held.close else held.close
+            low = held.open if held.open <= held.close else held.close
+        name = names[symbol]
+        record = make_record(
+            name,
+            label,
+            start,
+            held.open,
+            high,
+            low,
+            held.close,
+            to_double(held._volume),
+            quotient(held._notional, held._priced) if held._priced else None,
+            held.trades,
+            held.revision if held.revision > 0 else 0,
+            True,
+            False,
+            sources_of(held.sources),
+        )
+        value = encode(record)
+        outputs.append(make_output((<str>name).encode(), value, headers))
+        size += PyBytes_GET_SIZE(value) + 100
+        state = states.get(symbol)
+        if state is None:
+            state = state_of(symbol)
+        newest = state.newest
+        before = newest[interval]
+        if before is None or start > <int64_t>before:
+            newest[interval] = start
+            state.runs[interval] = 0
+    return size
+
