@@ -9,8 +9,27 @@ import numpy.typing as npt
 from app.contracts.outputs import OutputRecord
 from tables.outbox import SymbolState
 from tables.partial import PurePartial
+from tables.quote_partial import PureQuotePartial
 
 class CompiledPartial(PurePartial): ...
+class CompiledQuotePartial(PureQuotePartial): ...
+
+class QuoteAccumulator:
+    def __init__(self, lengths: Sequence[int], kind: type[Any]) -> None: ...
+    def add(
+        self,
+        opened: list[dict[int, dict[int, Any]]],
+        symbol: npt.NDArray[np.int32],
+        time: npt.NDArray[np.int64],
+        sequence: npt.NDArray[np.int64],
+        offset: npt.NDArray[np.int64],
+        bid: npt.NDArray[np.float64],
+        ask: npt.NDArray[np.float64],
+        bid_size: npt.NDArray[np.float64],
+        ask_size: npt.NDArray[np.float64],
+        source: npt.NDArray[np.int64],
+        symbols: int,
+    ) -> None: ...
 
 class Accumulator:
     def __init__(self, lengths: Sequence[int], kind: type[Any]) -> None: ...
@@ -54,6 +73,19 @@ def close_windows(
     states: dict[int, SymbolState],
     state_of: Callable[[int], SymbolState],
     interval: int,
+    make_record: Callable[..., Any],
+    encode: Callable[[Any], bytes],
+    sources_of: Callable[[int], tuple[str, ...]],
+    make_output: Callable[..., OutputRecord],
+    headers: list[tuple[str, bytes]],
+    outputs: list[OutputRecord],
+) -> int: ...
+def close_quote_windows(
+    symbols: list[int],
+    windows: dict[int, Any],
+    start: int,
+    label: str,
+    names: list[str],
     make_record: Callable[..., Any],
     encode: Callable[[Any], bytes],
     sources_of: Callable[[int], tuple[str, ...]],

@@ -219,11 +219,11 @@ cdef struct Found:
     PyObject *held
 
 
-cdef class Accumulator:
-    """Adds trades to the open windows of one partition.
+cdef class Windowing:
+    """What finds the open windows of one partition.
 
-    It remembers the window of each interval and symbol that a call has found last, as most trades
-    fall into the same one as the trade before.
+    It remembers the window of each interval and symbol that a call has found last, as most records
+    fall into the same one as the record before.
     """
 
     cdef list lengths
@@ -238,10 +238,8 @@ cdef class Accumulator:
 
         Args:
             lengths: of the intervals in ns.
-            kind: the class of the aggregates, derived from `CompiledPartial`.
+            kind: the class of the aggregates, derived from the compiled one.
         """
-        if not issubclass(kind, CompiledPartial):
-            raise TypeError(f"{kind}: expected a class derived from CompiledPartial")
         self.lengths = [int(length) for length in lengths]
         self.count = len(self.lengths)
         self.kind = kind
@@ -260,6 +258,21 @@ cdef class Accumulator:
             raise MemoryError
         self.symbols = symbols
         return 0
+
+    cdef object window(self, dict windows, int64_t start, int32_t symbol):
+        """The aggregate of a window, made where there is none."""
+        at_start = windows.get(start)
+        if at_start is None:
+            at_start = windows[start] = {}
+        held = (<dict?>at_start).get(symbol)
+        if held is None:
+            held = self.kind.__new__(self.kind)
+            (<dict>at_start)[symbol] = held
+        return held
+
+
+cdef class Accumulator(Windowing):
+    """Adds trades to the open windows of one partition."""
 
     def add(
         self,
@@ -328,7 +341,7 @@ cdef class Accumulator:
                     key.time - place.start >= length
                 ):
                     start = key.time - key.time % length
-                    held = self.window(opened[interval], start, symbol[row])
+                    held = <CompiledPartial?>self.window(opened[interval], start, symbol[row])
                     place.call = self.calls
                     place.start = start
                     # Borrowed: the dictionary has it, and nothing leaves it in here.
@@ -346,17 +359,6 @@ cdef class Accumulator:
                 )
                 place += 1
 
-    cdef CompiledPartial window(self, dict windows, int64_t start, int32_t symbol):
-        """The aggregate of a window, made where there is none."""
-        at_start = windows.get(start)
-        if at_start is None:
-            at_start = windows[start] = {}
-        held = (<dict?>at_start).get(symbol)
-        if held is None:
-            held = self.kind.__new__(self.kind)
-            (<dict>at_start)[symbol] = held
-        return <CompiledPartial?>held
-
-
+include "_partials_quotes.pxi"
 include "_partials_rows.pxi"
 include "_partials_bars.pxi"

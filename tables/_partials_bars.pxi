@@ -134,3 +134,53 @@ def close_windows(
             state.runs[interval] = 0
     return size
 
+
+def close_quote_windows(
+    list symbols,
+    dict windows,
+    int64_t start,
+    str label,
+    list names,
+    make_record,
+    encode,
+    sources_of,
+    make_output,
+    headers,
+    list outputs,
+):
+    """As `close_windows`, of quotes; the bytes of the records."""
+    cdef CompiledQuotePartial held
+    cdef Py_ssize_t size = 0
+    cdef bytes value
+    for symbol in symbols:
+        held = <CompiledQuotePartial?>windows[symbol]
+        held.revision += 1
+        name = names[symbol]
+        record = make_record(
+            name,
+            label,
+            start,
+            held._opening[0],
+            held.bid_high,
+            held.bid_low,
+            held._closing[0],
+            held._opening[1],
+            held.ask_high,
+            held.ask_low,
+            held._closing[1],
+            (held._opening[0] + held._opening[1]) * 0.5,
+            held.mid_high,
+            held.mid_low,
+            (held._closing[0] + held._closing[1]) * 0.5,
+            held._closing[2],
+            held._closing[3],
+            quotient(held._spread, <int128>held.quotes << GRID_BITS),
+            held.quotes,
+            held.revision if held.revision > 0 else 0,
+            True,
+            sources_of(held.sources),
+        )
+        value = encode(record)
+        outputs.append(make_output((<str>name).encode(), value, headers))
+        size += PyBytes_GET_SIZE(value) + 100
+    return size

@@ -131,6 +131,40 @@ cdef int put_partial(Buffer *buffer, CompiledPartial held) except -1:
     return 0
 
 
+cdef inline void put_doubles(Buffer *buffer, double *values, int count) noexcept nogil:
+    cdef int number
+    put_array(buffer, count)
+    for number in range(count):
+        put_double(buffer, values[number])
+
+
+cdef int put_quotes(Buffer *buffer, CompiledQuotePartial held) except -1:
+    """As `QuotePartial.to_row`."""
+    ensure(buffer, LONGEST_PARTIAL)
+    put_array(buffer, 14)
+    put_integer(buffer, held.quotes)
+    put_sum(buffer, held._spread)
+    put_double(buffer, held.bid_high)
+    put_double(buffer, held.bid_low)
+    put_double(buffer, held.ask_high)
+    put_double(buffer, held.ask_low)
+    put_double(buffer, held.mid_high)
+    put_double(buffer, held.mid_low)
+    put_key(buffer, &held._open_key)
+    put_doubles(buffer, held._opening, 2)
+    put_key(buffer, &held._close_key)
+    put_doubles(buffer, held._closing, 4)
+    put_integer(buffer, held.sources)
+    put_integer(buffer, held.revision)
+    return 0
+
+
+cdef inline int put_held(Buffer *buffer, held) except -1:
+    if isinstance(held, CompiledPartial):
+        return put_partial(buffer, <CompiledPartial>held)
+    return put_quotes(buffer, <CompiledQuotePartial?>held)
+
+
 cdef int put_integers(Buffer *buffer, values) except -1:
     """A list or tuple of integers and None."""
     ensure(buffer, 9 * len(values) + 5)
@@ -154,12 +188,12 @@ cdef class RowPacker:
     cdef bytes taken(self):
         return PyBytes_FromStringAndSize(<char *>self.buffer.data, self.buffer.at)
 
-    cdef bytes closed(self, int64_t start, CompiledPartial held):
+    cdef bytes closed(self, int64_t start, held):
         self.buffer.at = 0
         ensure(&self.buffer, 16)
         put_array(&self.buffer, 2)
         put_integer(&self.buffer, start)
-        put_partial(&self.buffer, held)
+        put_held(&self.buffer, held)
         return self.taken()
 
     cdef bytes key(self, str name, int64_t length, uint32_t slot):
@@ -188,7 +222,7 @@ def closed_rows(dict windows, list names, lengths, own_key):
             key = own_key(names[symbol], length, number * length)
         else:
             key = packer.key(names[symbol], length, number)
-        rows.append((key, packer.closed(entry[0], <CompiledPartial?>entry[1])))
+        rows.append((key, packer.closed(entry[0], entry[1])))
     return rows
 
 
@@ -228,6 +262,6 @@ def symbol_rows(symbols, list names, state_of, dict flushed, lengths, list opene
             put_array(buffer, 3)
             put_integer(buffer, place[0])
             put_integer(buffer, place[1])
-            put_partial(buffer, <CompiledPartial?>(<dict>place[2])[symbol])
+            put_held(buffer, (<dict>place[2])[symbol])
         rows.append((b"s" + (<str?>names[symbol]).encode(), packer.taken()))
     return rows

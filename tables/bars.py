@@ -254,19 +254,6 @@ class BarsPartition(CorrectablePartition):
             self.touched.add(symbol)
         return events
 
-    def _close(self, events: list[Event[Partial]], causes: Causes) -> None:
-        """Without other events windows close one after the other: the cause follows from the end.
-
-        So the order of events is that of ends, lengths and names.
-        """
-        if events or not self.publisher.closes_at_once:
-            super()._close(events, causes)
-            return
-        self.publisher.watermark = self.watermark
-        for _, interval, start, windows in self.windows.take_groups(self.watermark):
-            self.changed.update(windows)
-            self.publisher.close_all(interval, start, windows)
-
     def _run(self, events: list[Event[Partial]], causes: Causes) -> None:
         self.publisher.watermark = self.watermark
         if self.configuration.fill_forward:

@@ -61,6 +61,15 @@ class WindowPublisher(Outbox, ABC, Generic[Held]):
     def happen(self, event: Event[Held]) -> None:
         """Let an event happen; events come in log order."""
 
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether windows close one like the other, whatever another one holds."""
+        return False
+
+    def close_all(self, interval: int, start: int, windows: dict[int, Held]) -> None:
+        """Close the windows of one interval and start, in the order of the symbols' names."""
+        raise TypeError("they close one by one")
+
     @abstractmethod
     def record(
         self, interval: int, symbol: int, start: int, partial: Held, *, is_final: bool
@@ -220,8 +229,18 @@ class WindowedPartition(ABC, Generic[Held, Records]):
                 self.changed.add(code)
 
     def _close(self, events: list[Event[Held]], causes: Causes) -> None:
-        """Let events happen, and the closes of windows whose end the watermark has reached."""
-        self._run(events + self._closes(self.watermark, causes), causes)
+        """Let events happen, and the closes of windows whose end the watermark has reached.
+
+        Without other events windows close one after the other: the cause follows from the end, so
+        the order of events is that of ends, lengths and names.
+        """
+        if events or not self.publisher.closes_at_once:
+            self._run(events + self._closes(self.watermark, causes), causes)
+            return
+        self.publisher.watermark = self.watermark
+        for _, interval, start, windows in self.windows.take_groups(self.watermark):
+            self.changed.update(windows)
+            self.publisher.close_all(interval, start, windows)
 
     def _closes(self, watermark: int | None, causes: Causes) -> list[Event[Held]]:
         """Events of the windows to close, caused by the record that moved the watermark there."""

@@ -54,11 +54,11 @@ class Publisher(WindowPublisher[Partial]):
 
     @property
     def closes_at_once(self) -> bool:
-        """Whether windows close one like the other, whatever another one holds."""
+        """Also without the compiled module they do not."""
         return COMPILED and not (self._fills or self._configuration.policy.amends)
 
     def close_all(self, interval: int, start: int, windows: dict[int, Partial]) -> None:
-        """As `close` for each symbol, in the order of their names; where they close at once."""
+        """As `close` for each symbol, by the compiled module."""
         names = self._symbols.names
         symbols = sorted(windows, key=names.__getitem__)
         self.pending_bytes += compiled.close_windows(

@@ -6,9 +6,13 @@ has a high and a low of its own; its open and close follow from those of bid and
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from tables.partial import ABSENT, INFINITY, UNPUBLISHED
+from tables.partial import ABSENT, COMPILED, INFINITY, UNPUBLISHED
+
+if TYPE_CHECKING:
+    from tables._partials import QuoteAccumulator
 
 Key = tuple[int, int, int]
 _SUM_BYTES = 16
@@ -19,13 +23,8 @@ def mid_of(bid: float, ask: float) -> float:
     return (bid + ask) * 0.5
 
 
-class QuotePartial:
-    """All that a quote bar needs from the quotes of its window.
-
-    `spread` is the sum of ask - bid in grid units (tables/sums.py), times in ns. `opening` is
-    (bid, ask), `closing` is (bid, ask, bid size, ask size). `sources` is a bit mask over the
-    partition's source names.
-    """
+class PureQuotePartial:
+    """The fields and the arithmetic of a `QuotePartial`: the twin of the compiled class."""
 
     __slots__ = (
         "ask_high",
@@ -80,16 +79,7 @@ class QuotePartial:
         """Whether it holds a quote."""
         return self.quotes > 0
 
-    @classmethod
-    def empty(cls) -> QuotePartial:
-        """The neutral element."""
-        absent = (0, 0, ABSENT)
-        down, up = -INFINITY, INFINITY
-        return cls(
-            0, 0, down, up, down, up, down, up, absent, (0.0, 0.0), absent, (0.0, 0.0, 0.0, 0.0), 0
-        )
-
-    def merge(self, other: QuotePartial) -> None:
+    def merge(self, other: PureQuotePartial) -> None:
         """Add the quotes of `other`, not its revision."""
         if not other.quotes:
             return
@@ -106,6 +96,32 @@ class QuotePartial:
         self.ask_low = min(self.ask_low, other.ask_low)
         self.mid_high = max(self.mid_high, other.mid_high)
         self.mid_low = min(self.mid_low, other.mid_low)
+
+
+if TYPE_CHECKING or not COMPILED:
+    Base = PureQuotePartial
+else:
+    from tables._partials import CompiledQuotePartial as Base
+
+
+class QuotePartial(Base):
+    """All that a quote bar needs from the quotes of its window.
+
+    `spread` is the sum of ask - bid in grid units (tables/sums.py), times in ns. `opening` is
+    (bid, ask), `closing` is (bid, ask, bid size, ask size). `sources` is a bit mask over the
+    partition's source names.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def empty(cls) -> QuotePartial:
+        """The neutral element."""
+        absent = (0, 0, ABSENT)
+        down, up = -INFINITY, INFINITY
+        return cls(
+            0, 0, down, up, down, up, down, up, absent, (0.0, 0.0), absent, (0.0, 0.0, 0.0, 0.0), 0
+        )
 
     def to_row(self) -> list[Any]:
         """The aggregate as a list of plain values, for a state row."""
@@ -146,3 +162,12 @@ class QuotePartial:
         )
         partial.revision = row[13]
         return partial
+
+
+def make_quote_accumulator(lengths: Sequence[int]) -> QuoteAccumulator | None:
+    """Return what adds quotes to open windows of these lengths (ns); None where it is missing."""
+    if not COMPILED:
+        return None
+    from tables._partials import QuoteAccumulator
+
+    return QuoteAccumulator(lengths, QuotePartial)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from app.contracts.outputs import OutputRecord
+from app.contracts.outputs import NO_HEADERS, OutputRecord
 from app.contracts.wire import QuoteBarRecord, encoder
 from tables.events import REVISE, Event
+from tables.partial import COMPILED
 from tables.partition import WindowPublisher
 from tables.quote_partial import QuotePartial, mid_of
 from tables.sums import GRID
 from tables.symbols import Sources, Symbols
 from tables.windows import Windows
+
+if COMPILED:
+    from tables import _partials as compiled
 
 
 class QuotePublisher(WindowPublisher[QuotePartial]):
@@ -29,6 +33,30 @@ class QuotePublisher(WindowPublisher[QuotePartial]):
         self._windows = windows
         self._changed = changed
 
+    @property
+    def closes_at_once(self) -> bool:
+        """By the compiled module."""
+        return COMPILED
+
+    def close_all(self, interval: int, start: int, windows: dict[int, QuotePartial]) -> None:
+        """As `happen` for each symbol, by the compiled module."""
+        names = self._symbols.names
+        symbols = sorted(windows, key=names.__getitem__)
+        self.pending_bytes += compiled.close_quote_windows(
+            symbols,
+            windows,
+            start,
+            self.labels[interval],
+            names,
+            QuoteBarRecord,
+            encoder.encode,
+            self._sources.of,
+            OutputRecord,
+            NO_HEADERS,
+            self.outputs["bars"],
+        )
+        self._windows.keep_all_closed(interval, start, symbols, windows)
+
     def happen(self, event: Event[QuotePartial]) -> None:
         """Close a window, or merge one quote into a closed one; events come in log order."""
         partial = event.partial
@@ -41,7 +69,7 @@ class QuotePublisher(WindowPublisher[QuotePartial]):
                 partial = held
         partial.revision += 1
         record = self.record(event.interval, event.symbol, event.start, partial, is_final=True)
-        self.put("bars", OutputRecord(record.symbol.encode(), encoder.encode(record), []))
+        self.put("bars", OutputRecord(record.symbol.encode(), encoder.encode(record), NO_HEADERS))
         self._changed.add(event.symbol)
         self._windows.keep_closed(event.interval, event.symbol, event.start, partial)
 

@@ -28,7 +28,7 @@ from tables.quote_grouping import (
     single_quote,
 )
 from tables.quote_intake import QuoteIntake
-from tables.quote_partial import QuotePartial
+from tables.quote_partial import QuotePartial, make_quote_accumulator
 from tables.quote_publishing import QuotePublisher
 from tables.windows import Reader
 
@@ -54,6 +54,7 @@ class QuotesPartition(WindowedPartition[QuotePartial, QuoteColumns]):
             configuration.intervals, self.symbols, self.sources, self.windows, self.changed
         )
         self._intake = QuoteIntake(configuration, self.symbols, self.sources)
+        self._accumulator = make_quote_accumulator(configuration.intervals)
 
     def _read(self, batch: RecordBatch) -> tuple[Sequence[QuoteColumns | Control], Dead]:
         return self._intake.read(batch)
@@ -78,7 +79,7 @@ class QuotesPartition(WindowedPartition[QuotePartial, QuoteColumns]):
             events = self._one_by_one(records, watermarks, np.flatnonzero(closed))
         self.maximum = int(maxima[-1])
         causes = causes_of(maxima[1:], records.position, grace)
-        self._run(events + self._closes(self.watermark, causes), causes)
+        self._close(events, causes)
 
     def _usable(self, quotes: QuoteColumns, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Mask of the quotes with two prices that are not crossed; the others are counted."""
@@ -93,6 +94,21 @@ class QuotesPartition(WindowedPartition[QuotePartial, QuoteColumns]):
 
     def _aggregate(self, quotes: QuoteColumns) -> None:
         """Merge ordinary quotes, at least one, into open windows of every interval."""
+        if self._accumulator is None:
+            self._aggregate_groups(quotes)
+        else:
+            self._accumulator.add(
+                self.windows.open,
+                *(quotes.symbol, quotes.time, quotes.sequence, quotes.offset, quotes.bid),
+                *(quotes.ask, quotes.bid_size, quotes.ask_size, quotes.source),
+                symbols=len(self.symbols.names),
+            )
+        symbols = distinct(quotes.symbol)
+        self.changed.update(symbols)
+        self.touched.update(symbols)
+
+    def _aggregate_groups(self, quotes: QuoteColumns) -> None:
+        """Without the compiled module: by sorting, and in groups."""
         ordered = quotes.take(sort_order(quotes))
         made: list[tuple[int, QuoteGroups]] = []
         for interval, length in enumerate(self.configuration.intervals):
@@ -101,9 +117,6 @@ class QuotesPartition(WindowedPartition[QuotePartial, QuoteColumns]):
             made.append((length, groups))
             for symbol, start, partial in quote_partials(groups, ordered):
                 self.windows.add(interval, symbol, start, partial)
-        symbols = distinct(ordered.symbol)
-        self.changed.update(symbols)
-        self.touched.update(symbols)
 
     def _one_by_one(
         self, quotes: QuoteColumns, watermarks: Int64Array, indexes: npt.NDArray[np.intp]

@@ -8,6 +8,7 @@ from typing import Any
 from tables.aggregate import Held
 from tables.outbox import SymbolState
 from tables.partial import COMPILED, Partial
+from tables.quote_partial import QuotePartial
 from tables.rows import closed_key, corrected_key, encode_closed, encode_symbol, symbol_key
 
 Rows = list[tuple[bytes, bytes | None]]
@@ -76,4 +77,4 @@ def symbol_rows(
 
 
 def _is_compiled(aggregate: type[Any]) -> bool:
-    return COMPILED and aggregate is Partial
+    return COMPILED and aggregate in (Partial, QuotePartial)
