@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
@@ -50,6 +51,8 @@ def import_xgboost() -> ModuleType:
     Raises:
         TrainingError: it is not installed.
     """
+    # Threads that wait for their next part would spin, on the broker's core or on our own.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import xgboost
     except ImportError as error:

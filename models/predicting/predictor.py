@@ -8,6 +8,7 @@ wrong: what is loaded is asked first whether it is for these features.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -54,6 +55,12 @@ class Predictor(Protocol):
         """
 
 
+#: Rows from which on a second thread pays (tests/bench/inference.py). No row's prediction depends
+#: on the others, so their number changes no bit.
+SHARED_ROWS = 256
+THREADS = min(2, os.cpu_count() or 1)
+
+
 class BoosterPredictor:
     """Trees of XGBoost.
 
@@ -76,6 +83,7 @@ class BoosterPredictor:
             # Of XGBoost. Worse bytes end the process; hashes and `registry_trial.py` keep them off.
             fault = str(error).splitlines()[0]
             raise CorruptModelError(where, fault, "a model of XGBoost") from error
+        self._threads = 1
         self._check(where)
         # Predictions are of all trees, unless training has stopped early and not cut the rest.
         best = self._booster.attr("best_iteration")
@@ -105,6 +113,10 @@ class BoosterPredictor:
         _check_rows(rows, self._columns)
         if not len(rows):
             return np.empty(0)
+        threads = THREADS if len(rows) >= SHARED_ROWS else 1
+        if threads != self._threads:
+            self._booster.set_param({"nthread": threads})
+            self._threads = threads
         # The rows are checked above, `validate_features` would compare names of a data frame.
         found = self._booster.inplace_predict(
             rows, iteration_range=self._range, missing=np.nan, validate_features=False

@@ -18,6 +18,8 @@ from models.predicting.manifest import draft_manifest
 from models.predicting.online import Configuration, OnlinePredictor
 from models.predicting.online_version import write_online
 from models.predicting.predictor import (
+    SHARED_ROWS,
+    THREADS,
     BoosterPredictor,
     Predictor,
     assign,
@@ -87,10 +89,22 @@ def test_json_predicts_as_ubj_does(predictor: Predictor) -> None:
     assert bits(make_predictor(version).predict(rows)) == bits(predictor.predict(rows))
 
 
-def test_one_thread_is_used_whatever_the_training_used(predictor: Predictor) -> None:
+def test_few_rows_have_one_thread_and_many_have_more_and_none_changes_a_bit(
+    predictor: Predictor,
+) -> None:
     assert isinstance(predictor, BoosterPredictor)
-    configuration = json.loads(predictor._booster.save_config())
-    assert configuration["learner"]["generic_param"]["nthread"] == "1"
+
+    def threads() -> int:
+        configuration = json.loads(predictor._booster.save_config())
+        return int(configuration["learner"]["generic_param"]["nthread"])
+
+    assert threads() == 1
+    rows = sample_rows(3 * SHARED_ROWS)
+    whole = predictor.predict(rows)
+    assert threads() == THREADS
+    few = [predictor.predict(part) for part in np.array_split(rows, 7)]
+    assert threads() == 1
+    assert bits(np.concatenate(few)) == bits(whole)
 
 
 def test_trees_behind_the_best_are_left_out() -> None:
