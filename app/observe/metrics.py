@@ -121,7 +121,7 @@ class Metrics:
             "checkpoint_records", "Records of committed checkpoints", "agent", "kind"
         )
         self._checkpoint_bytes = self._counter(
-            "checkpoint_bytes", "Bytes of committed checkpoints", "agent"
+            "checkpoint_bytes", "Bytes of committed checkpoints, before compression", "agent"
         )
         self._fenced = self._counter("fenced", "Times another owner took over", "agent")
         self._restore = self._histogram(

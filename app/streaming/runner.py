@@ -287,6 +287,7 @@ class PartitionRunner:
                     partial(self._sent, frozen),
                 )
                 committed = time.perf_counter()
+                size = self._producer.sent_bytes
                 self._context.metrics.published(self.stage.agent, batches)
                 await asyncio.to_thread(
                     self._store.write, taken.rows, following, self._changelog_id
@@ -313,7 +314,7 @@ class PartitionRunner:
             ended = time.perf_counter()
             times = (frozen - began, committed - frozen, ended - committed)
             phases = dict(zip(PHASES, times, strict=True))
-            self._measure(taken, phases)
+            self._measure(taken, phases, size)
             if self._trace is not None:
                 self._trace.stored(taken, phases)
             return True
@@ -329,8 +330,7 @@ class PartitionRunner:
         records[self.stage.changelog] = [(key, value, NO_HEADERS) for key, value in taken.rows]
         return records
 
-    def _measure(self, taken: Taken, phases: Mapping[str, float]) -> None:
-        outputs = [record for rows in taken.outputs.values() for record in rows]
+    def _measure(self, taken: Taken, phases: Mapping[str, float], size: int) -> None:
         bars = taken.outputs.get("bars", [])
         revised = sum(b'"revision":0,' not in (record.value or b"") for record in bars)
         self._context.metrics.checkpoint_committed(
@@ -339,8 +339,7 @@ class PartitionRunner:
             phases=phases,
             rows=len(taken.rows),
             outputs={name: len(rows) for name, rows in taken.outputs.items()},
-            size=sum(len(record.value or b"") for record in outputs)
-            + sum(len(key) + len(value or b"") for key, value in taken.rows),
+            size=size,
             bars=len(bars) - revised,
             revisions=revised,
         )

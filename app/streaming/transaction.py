@@ -96,6 +96,8 @@ class TransactionalProducer:
         self._limits = options.limits
         #: Batches of the last transaction, for traces: where each is, and its records.
         self.sent: list[tuple[asyncio.Future[Any], int]] = []
+        #: Of these, before compression.
+        self.sent_bytes = 0
         #: A transaction was begun and has not ended well: nothing more may be sent.
         self._broken = False
         self._start_seconds = max(options.request_timeout, options.transaction_timeout) / 1000
@@ -151,7 +153,7 @@ class TransactionalProducer:
         producer = self._producer
         began = time.monotonic()
         self._broken = True
-        self.sent = []
+        self.sent, self.sent_bytes = [], 0
         sent: list[tuple[str, asyncio.Future[Any]]] = []
         places: set[TopicPartition] = set()
         ends: list[tuple[Any, int]] = []
@@ -160,9 +162,12 @@ class TransactionalProducer:
                 await producer.begin_transaction()
                 for topic, number, rows in _by_partition(records, partition):
                     for batch, count in self._batches(rows, self._limits.get(topic)):
+                        # Its sender may be faster than us, and compress it.
+                        size = cast(Any, batch).size()
                         future = await producer.send_batch(batch, topic, partition=number)
                         sent.append((topic, future))
                         self.sent.append((future, count))
+                        self.sent_bytes += size
                         places.add(TopicPartition(topic, number))
                         if topic == changelog:
                             ends.append((future, count))

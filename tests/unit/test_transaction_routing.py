@@ -45,6 +45,9 @@ class Batch:
     def close(self) -> None:
         self.closed = True
 
+    def size(self) -> int:
+        return sum(len(key or b"") + len(value or b"") for key, value, *_ in self.rows)
+
 
 class Producer:
     """Keeps what is sent; each partition is a log of its own."""

@@ -64,6 +64,7 @@ class PlainProducer:
 
     def __init__(self) -> None:
         self.sent: list[tuple[asyncio.Future[Any], int]] = []
+        self.sent_bytes = 0
         self.failure: Exception | None = None
         self.ends = {BARS: 100, CHANGELOG: 7}
         self.meanwhile: Any = None
