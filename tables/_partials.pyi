@@ -29,6 +29,8 @@ class QuoteAccumulator:
         ask_size: npt.NDArray[np.float64],
         source: npt.NDArray[np.int64],
         symbols: int,
+        watermark: int,
+        removed: int,
     ) -> None: ...
 
 class Accumulator:
@@ -46,6 +48,8 @@ class Accumulator:
         condition: npt.NDArray[np.int32],
         source: npt.NDArray[np.int64],
         symbols: int,
+        watermark: int,
+        removed: int,
     ) -> None: ...
 
 def closed_rows(

@@ -213,8 +213,8 @@ cdef inline void add_trade(
 
 
 cdef struct Found:
-    # Which call found it: what an earlier one has found may be closed.
-    uint64_t call
+    # Since which removal of windows it is known.
+    uint64_t since
     int64_t start
     PyObject *held
 
@@ -222,8 +222,9 @@ cdef struct Found:
 cdef class Windowing:
     """What finds the open windows of one partition.
 
-    It remembers the window of each interval and symbol that a call has found last, as most records
-    fall into the same one as the record before.
+    It remembers the window of each interval and symbol that was found last, as most records fall
+    into the same one as the record before. The reference is borrowed from the dictionary: what the
+    watermark has passed may be gone from there, and everything where `removed` has changed.
     """
 
     cdef list lengths
@@ -231,7 +232,8 @@ cdef class Windowing:
     cdef object kind
     cdef Found *found
     cdef Py_ssize_t symbols
-    cdef uint64_t calls
+    cdef uint64_t since
+    cdef int64_t removed
 
     def __cinit__(self, lengths, kind):
         """Begin.
@@ -240,6 +242,7 @@ cdef class Windowing:
             lengths: of the intervals in ns.
             kind: the class of the aggregates, derived from the compiled one.
         """
+        self.since = 1
         self.lengths = [int(length) for length in lengths]
         self.count = len(self.lengths)
         self.kind = kind
@@ -257,6 +260,14 @@ cdef class Windowing:
         if self.found == NULL:
             raise MemoryError
         self.symbols = symbols
+        return 0
+
+    cdef int begin(self, Py_ssize_t symbols, int64_t removed) except -1:
+        """Begin a call: forget what is not known any more."""
+        self.reserve(symbols)
+        if removed != self.removed:
+            self.removed = removed
+            self.since += 1
         return 0
 
     cdef object window(self, dict windows, int64_t start, int32_t symbol):
@@ -287,6 +298,8 @@ cdef class Accumulator(Windowing):
         const int32_t[::1] condition,
         const int64_t[::1] source,
         Py_ssize_t symbols,
+        int64_t watermark,
+        int64_t removed,
     ):
         """Add trades to the open windows; those that are not there are opened.
 
@@ -295,6 +308,8 @@ cdef class Accumulator(Windowing):
             flags: for each interval the policy's flags by condition.
             symbol, time, ...: columns, an entry a trade, in any order.
             symbols: above every symbol code.
+            watermark: no window that ends behind it was removed since the last call, ...
+            removed: unless this number is another one than then.
         """
         cdef Py_ssize_t trades = time.shape[0], row, interval, conditions
         cdef Found *place
@@ -324,8 +339,7 @@ cdef class Accumulator(Windowing):
         for row in range(trades):
             if not 0 <= symbol[row] < symbols or not 0 <= condition[row] < conditions:
                 raise ValueError(f"row {row}: a symbol or condition without a code")
-        self.reserve(symbols)
-        self.calls += 1
+        self.begin(symbols, removed)
         for row in range(trades):
             shares = size[row]
             cost = price[row] * shares
@@ -337,12 +351,15 @@ cdef class Accumulator(Windowing):
             place = self.found + symbol[row] * self.count
             for interval in range(self.count):
                 length = lengths[interval]
-                if place.call != self.calls or key.time < place.start or (
-                    key.time - place.start >= length
+                if (
+                    place.since != self.since
+                    or key.time < place.start
+                    or key.time - place.start >= length
+                    or place.start + length <= watermark
                 ):
                     start = key.time - key.time % length
                     held = <CompiledPartial?>self.window(opened[interval], start, symbol[row])
-                    place.call = self.calls
+                    place.since = self.since
                     place.start = start
                     # Borrowed: the dictionary has it, and nothing leaves it in here.
                     place.held = <PyObject *>held

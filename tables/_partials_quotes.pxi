@@ -167,13 +167,15 @@ cdef class QuoteAccumulator(Windowing):
         const double[::1] ask_size,
         const int64_t[::1] source,
         Py_ssize_t symbols,
+        int64_t watermark,
+        int64_t removed,
     ):
         """Add quotes to the open windows; those that are not there are opened.
 
         Args:
             opened: for each interval start -> symbol code -> aggregate (`Windows.open`).
             symbol, time, ...: columns, an entry a quote, in any order.
-            symbols: above every symbol code.
+            symbols, watermark, removed: as `Accumulator` has them.
         """
         cdef Py_ssize_t quotes = time.shape[0], row, interval
         cdef Found *place
@@ -194,8 +196,7 @@ cdef class QuoteAccumulator(Windowing):
         for row in range(quotes):
             if not 0 <= symbol[row] < symbols:
                 raise ValueError(f"row {row}: a symbol without a code")
-        self.reserve(symbols)
-        self.calls += 1
+        self.begin(symbols, removed)
         for row in range(quotes):
             quote.key.time = time[row]
             quote.key.sequence = sequence[row]
@@ -208,14 +209,17 @@ cdef class QuoteAccumulator(Windowing):
             place = self.found + symbol[row] * self.count
             for interval in range(self.count):
                 length = lengths[interval]
-                if place.call != self.calls or quote.key.time < place.start or (
-                    quote.key.time - place.start >= length
+                if (
+                    place.since != self.since
+                    or quote.key.time < place.start
+                    or quote.key.time - place.start >= length
+                    or place.start + length <= watermark
                 ):
                     start = quote.key.time - quote.key.time % length
                     held = <CompiledQuotePartial?>self.window(
                         opened[interval], start, symbol[row]
                     )
-                    place.call = self.calls
+                    place.since = self.since
                     place.start = start
                     # Borrowed: the dictionary has it, and nothing leaves it in here.
                     place.held = <PyObject *>held

@@ -187,6 +187,8 @@ class BarsPartition(CorrectablePartition):
                 *(trades.symbol, trades.time, trades.sequence, trades.offset, trades.price),
                 *(trades.size, trades.condition, trades.source),
                 symbols=len(self.symbols.names),
+                watermark=self.watermark,
+                removed=self.windows.removed,
             )
         symbols = distinct(trades.symbol)
         self.changed.update(symbols)

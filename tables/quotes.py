@@ -102,6 +102,8 @@ class QuotesPartition(WindowedPartition[QuotePartial, QuoteColumns]):
                 *(quotes.symbol, quotes.time, quotes.sequence, quotes.offset, quotes.bid),
                 *(quotes.ask, quotes.bid_size, quotes.ask_size, quotes.source),
                 symbols=len(self.symbols.names),
+                watermark=self.watermark,
+                removed=self.windows.removed,
             )
         symbols = distinct(quotes.symbol)
         self.changed.update(symbols)

@@ -47,6 +47,8 @@ class Windows(Generic[Held]):
         self._forgotten: list[bytes] = []
         #: For each interval: start -> symbol code -> aggregate.
         self.open: list[dict[int, dict[int, Held]]] = [{} for _ in self.lengths]
+        #: How often open windows were removed that the watermark had not passed.
+        self.removed = 0
         #: For each interval: windows closed by a flush before the watermark reached their end.
         self.flushed: dict[int, set[tuple[int, int]]] = {}
         self._changed: dict[Slot, tuple[int, Held]] = {}
@@ -70,6 +72,7 @@ class Windows(Generic[Held]):
 
     def replace_open(self, interval: int, symbol: int, start: int, partial: Held | None) -> None:
         """Replace an open window's aggregate; without one it is as if it was never opened."""
+        self.removed += 1
         at_start = self.open[interval][start]
         if partial is not None:
             at_start[symbol] = partial
@@ -93,6 +96,7 @@ class Windows(Generic[Held]):
         As (end, interval index, symbol code, start, aggregate), in no order.
         """
         ended = []
+        self.removed += watermark is None
         for interval, (length, windows) in enumerate(zip(self.lengths, self.open, strict=True)):
             for start in [
                 start for start in windows if watermark is None or start + length <= watermark

@@ -127,6 +127,8 @@ def compiled(batches: list[Columns]) -> Windows:
             *(trades.symbol, trades.time, trades.sequence, trades.offset, trades.price),
             *(trades.size, trades.condition, trades.source),
             symbols=4,
+            watermark=-(2**62),
+            removed=0,
         )
     return windows
 
@@ -188,7 +190,61 @@ def test_codes_without_a_place_are_refused() -> None:
                 condition,
                 trades.source,
                 symbols=symbols,
+                watermark=-(2**62),
+                removed=0,
             )
+
+
+@given(TRADES, st.lists(st.integers(1, 9), min_size=1), st.randoms(use_true_random=False))
+def test_windows_that_were_removed_are_not_known_any_more(
+    trades: list[tuple[Any, ...]], sizes: list[int], chance: Any
+) -> None:
+    """By the watermark, as they close; or otherwise, as a flush and a correction do it."""
+    whole = columns(trades)
+    accumulator = make_accumulator(LENGTHS)
+    assert accumulator is not None
+    windows: Windows = [{} for _ in LENGTHS]
+    expected: Windows = [{} for _ in LENGTHS]
+    watermark, removed, done = -1, 0, 0
+    gone: list[Any] = []
+    while done < len(trades):
+        end = done + sizes[done % len(sizes)]
+        part = whole.take(np.arange(done, min(end, len(trades))))
+        done = end
+        part = part.take(part.time >= watermark)
+        if len(part):
+            accumulator.add(
+                windows,
+                [FLAGS, FLAGS, OTHER_FLAGS],
+                *(part.symbol, part.time, part.sequence, part.offset, part.price),
+                *(part.size, part.condition, part.source),
+                symbols=4,
+                watermark=watermark,
+                removed=removed,
+            )
+            for number, each in enumerate(pure([part])):
+                for start, own in each.items():
+                    for code, held in own.items():
+                        known = expected[number].setdefault(start, {})
+                        if code in known:
+                            PurePartial.merge(known[code], held)
+                        else:
+                            known[code] = held
+        assert contents(windows) == contents(expected)
+        dice = chance.random()
+        if dice < 0.5:
+            watermark = max(watermark, chance.randrange(8 * SECOND))
+            for held in (windows, expected):
+                for length, each in zip(LENGTHS, held, strict=True):
+                    for start in [start for start in each if start + length <= watermark]:
+                        gone.append(each.pop(start))
+        elif dice < 0.7 and any(windows):
+            removed += 1
+            for held in (windows, expected):
+                for each in held:
+                    gone += [each.pop(start) for start in sorted(each)[:1]]
+            # What is borrowed must not be what takes its place in memory.
+            gone.clear()
 
 
 SUMS = st.integers(-(2**63), 2**63 - 1) | st.integers(-(2**100), 2**100) | st.integers(-9, 9)

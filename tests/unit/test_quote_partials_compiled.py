@@ -109,6 +109,8 @@ def compiled(batches: list[QuoteColumns]) -> Windows:
             *(quotes.symbol, quotes.time, quotes.sequence, quotes.offset, quotes.bid, quotes.ask),
             *(quotes.bid_size, quotes.ask_size, quotes.source),
             symbols=4,
+            watermark=-(2**62),
+            removed=0,
         )
     return windows
 
@@ -170,6 +172,8 @@ def test_columns_that_do_not_fit_are_refused() -> None:
             *(whole.symbol, whole.time, whole.sequence, whole.offset, whole.bid, whole.ask),
             *(whole.bid_size, whole.ask_size, whole.source),
             symbols=0,
+            watermark=-(2**62),
+            removed=0,
         )
     with pytest.raises(ValueError, match="different lengths"):
         accumulator.add(
@@ -177,4 +181,6 @@ def test_columns_that_do_not_fit_are_refused() -> None:
             *(whole.symbol, whole.time, whole.sequence, whole.offset, whole.bid, whole.ask[:0]),
             *(whole.bid_size, whole.ask_size, whole.source),
             symbols=1,
+            watermark=-(2**62),
+            removed=0,
         )
