@@ -22,11 +22,15 @@ from app.connection import AdminError, client_options, connect
 from app.exits import RefusalError
 from app.groups import delete_groups
 from app.identity import deployment_folder
-from app.notify.groups import channel_groups
 from app.settings import PREFIX, Settings
-from app.sinks.groups import sink_groups
-from app.stages import occupied_groups, stage_agents, stage_groups, with_all_agents
-from app.topics import SINKS_DEAD, TopicSpec, output_topic, own_topics, topic_table
+from app.stages import (
+    groups_beside,
+    occupied_groups,
+    stage_agents,
+    stage_groups,
+    with_all_agents,
+)
+from app.topics import TopicSpec, removable_topics, topic_table
 
 #: Seconds for topics to appear or vanish on the broker.
 TOPIC_SECONDS = 30.0
@@ -228,11 +232,7 @@ async def delete_deployment(settings: Settings, seconds: float = TOPIC_SECONDS) 
     """
     whole = with_all_agents(settings)
     async with connect(settings) as client:
-        groups = [
-            *await stage_groups(client, whole),
-            *channel_groups(whole),
-            *sink_groups(whole),
-        ]
+        groups = [*await stage_groups(client, whole), *groups_beside(whole)]
         occupied = await occupied_groups(client, groups)
         if not occupied:
             occupied = await delete_groups(client, groups)
@@ -242,8 +242,7 @@ async def delete_deployment(settings: Settings, seconds: float = TOPIC_SECONDS) 
                 "running; stop it first (a killed one leaves after broker.session_timeout)"
             )
         existing = await describe(client)
-        # Of sinks, too, that the settings do not have any more.
-        own = {*own_topics(whole), output_topic(whole, SINKS_DEAD)}
+        own = set(removable_topics(whole))
         # Faust's own topic of an app, where it was not switched off (topic_disable_leader).
         own |= {
             name

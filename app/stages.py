@@ -10,7 +10,9 @@ from __future__ import annotations
 from aiokafka.admin import AIOKafkaAdminClient
 
 from app.identity import deployment_name
+from app.notify.groups import channel_groups
 from app.settings import Settings
+from app.sinks.groups import sink_groups
 from app.topics import AGENTS
 
 #: States of a consumer group without a member.
@@ -38,6 +40,22 @@ async def stage_groups(client: AIOKafkaAdminClient, settings: Settings) -> list[
     """
     found = await client.list_consumer_groups()
     return sorted(name for name, *_ in found if stage_agents(settings, name))
+
+
+def groups_beside(settings: Settings) -> list[str]:
+    """Return the groups that a deployment may ever have had beside its stages."""
+    return [*channel_groups(settings), *sink_groups(settings)]
+
+
+async def deployment_groups(client: AIOKafkaAdminClient, settings: Settings) -> list[str]:
+    """Return all groups of the deployment that the broker knows, sorted: stages, channels, sinks.
+
+    Raises:
+        aiokafka.errors.KafkaError: a broker does not answer.
+    """
+    beside = set(groups_beside(settings))
+    found = await client.list_consumer_groups()
+    return sorted(name for name, *_ in found if name in beside or stage_agents(settings, name))
 
 
 async def occupied_groups(client: AIOKafkaAdminClient, groups: list[str]) -> list[str]:

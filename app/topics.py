@@ -30,8 +30,10 @@ TEN_MINUTES_MS = 10 * 60 * 1000
 #: Output of the agents whose findings become alert events; of these only where it is asked for.
 ALERTS, RAISING = "alerts", get_args(RaisingAgent)
 ALERT_EVENTS = ("alerts.events", "what agents have seen, and control records of alerts")
-#: What the sinks of a deployment never take; there where there are sinks.
-SINKS_DEAD = "sinks.dead"
+#: What the sinks of a deployment never take; there where there are sinks. As letters they are of
+#: `ALL_SINKS`, where else the name of an agent is.
+ALL_SINKS = "sinks"
+SINKS_DEAD = f"{ALL_SINKS}.dead"
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ ACTIVITY = "activity"
 
 #: Every agent there is.
 AGENTS = tuple(AGENT_TOPICS)
+#: Those that have dead letters; the quality agents leave them to the bars and quotes agents.
+BURYING = tuple(agent for agent, each in AGENT_TOPICS.items() if "dead" in each.outputs)
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,11 @@ def own_topics(settings: Settings) -> list[str]:
     """Names of the topics that are the deployment's own: all but the inputs."""
     shared = {input_topic(settings, name) for name in INPUTS}
     return [spec.name for spec in topic_table(settings) if spec.name not in shared]
+
+
+def removable_topics(settings: Settings) -> list[str]:
+    """Names of the deployment's own topics, and of that of sinks which the settings lack now."""
+    return list(dict.fromkeys([*own_topics(settings), output_topic(settings, SINKS_DEAD)]))
 
 
 def topic_table(settings: Settings) -> tuple[TopicSpec, ...]:

@@ -220,7 +220,8 @@ class ArchiveWriter:
             for topic, day, rows in self._tables():
                 change.added.append(write_part(self._store, topic, day, rows, now))
         except BaseException:
-            # Nobody names them; on a full disk they would take what becomes free.
+            # Whatever it is (clients of object stores have errors of their own), it goes on up.
+            # Nobody names the files; on a full disk they would take what becomes free.
             self._remove(change.added)
             raise
         try:
@@ -231,7 +232,8 @@ class ArchiveWriter:
             self._remove(change.added)
             raise
         except BaseException:
-            # Whether the manifest is there shows once there is one of its number.
+            # Whatever it is, it goes on up: after any error, or an interrupt, the manifest may be
+            # there or not, which shows once there is one of its number.
             self._unsure += [(self._state.number + 1, each) for each in change.added]
             raise
         self._pending.clear()

@@ -104,6 +104,7 @@ def take_backup(
         contents = Contents(now, __version__, deployment, sections, tuple(files), tuple(lines))
         target.finish(seal(contents))
     except BaseException:
+        # Whatever ends it, an interrupt among it, goes on up: half a backup must not stay behind.
         target.abort()
         raise
     return contents

@@ -8,6 +8,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import click
@@ -181,6 +183,29 @@ def deployment_options(command: Command) -> Command:
         shell_complete=complete_deployment,
     )
     return deployment(prefix(command))
+
+
+def bar_files(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--bars FILE`, and files behind the options; the command is given `files`."""
+
+    @click.option(
+        "--bars",
+        "paths",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Bars as `candlewick run --export` writes them, .csv or .parquet; several may follow.",
+    )
+    @click.argument(
+        "more", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, path_type=Path)
+    )
+    @wraps(command)
+    def with_files(
+        *args: Any, paths: tuple[Path, ...], more: tuple[Path, ...], **options: Any
+    ) -> None:
+        command(*args, files=(*paths, *more), **options)
+
+    return with_files
 
 
 def overlay(**groups: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`candlewick dead`: the records that an agent could not take, to look at and to send again."""
+"""`candlewick dead`: records that an agent or a sink could not take, to look at, to send again."""
 
 from __future__ import annotations
 
@@ -23,37 +23,44 @@ from app.cli.common import (
     show_progress,
     table_lines,
 )
-from app.cli.letters import letter_json, letter_lines, list_lines
+from app.cli.letters import letter_json, letter_lines, list_lines, told_by
 from app.contracts.reasons import REASONS, explain
 from app.settings import Settings
-from app.topics import AGENTS
+from app.topics import ALL_SINKS, BURYING
 
 if TYPE_CHECKING:
     from app.dead import DeadLetter
     from app.dead.resend import Resent
 
+NOT_SENT = (
+    "a sink's letters are not sent again: their records are in their topics; mend the cause, then "
+    "`candlewick sink replay NAME --from TIME` writes them"
+)
+OF_A_SINK = "what this sink will never take; the list says why"
+whose = click.Choice((*BURYING, ALL_SINKS))
 agent_option = click.option(
     "--agent",
-    type=click.Choice(AGENTS),
+    type=whose,
     default="bars",
     show_default=True,
-    help="Whose letters.",
+    help="Whose letters; `sinks`: those of all sinks.",
 )
 reason_option = click.option(
     "--reason",
     type=click.Choice(list(REASONS)),
     metavar="REASON",
-    help="Only letters of this reason, as a list shows it: malformed, wrong_partition...",
+    help="Only agents' letters of this reason, as a list shows it: malformed, wrong_partition...",
 )
 
 
 @click.group()
 def dead() -> None:
-    """List, show and resend dead letters: records that an agent could not take.
+    """List, show and resend dead letters: records that an agent or a sink could not take.
 
     \b
     Each lies in DEPLOYMENT.AGENT.dead with its bytes, its reason and where it
-    came from. Example:
+    came from; those of all sinks lie in DEPLOYMENT.sinks.dead, and are written
+    again by `candlewick sink replay`. Example:
       candlewick dead list --reason malformed
       candlewick dead show 0 12
       candlewick dead resend 0 12 --edit mended.json
@@ -61,7 +68,7 @@ def dead() -> None:
 
 
 @dead.command("list")
-@click.option("--agent", type=click.Choice(AGENTS), help="Only this agent's; else all agents'.")
+@click.option("--agent", type=whose, help="Only this agent's, or the sinks'; else all.")
 @reason_option
 @click.option(
     "--limit",
@@ -90,18 +97,19 @@ def list_letters(
     \b
     --json prints an array of objects: agent, topic, partition, offset, reason,
     source_topic, source_partition, source_offset, append_time (ISO),
-    append_time_ms, bytes, text, base64. With --count: an object by agent, then by
-    reason. Example:
+    append_time_ms, bytes, text, base64; of sinks also sink. With --count: an
+    object by agent, then by reason; of sinks by sink. Example:
       candlewick dead list --agent bars --reason wrong_partition --json
     """
+    if agent == ALL_SINKS and reason is not None:
+        raise click.UsageError("--reason is of agents' letters; a sink's is in words of its store")
     settings = reachable(read_settings(deployment=deployment, topic_prefix=topic_prefix))
-    agents = settings.agents if agent is None else (agent,)
     if count:
-        _print_counts(_interruptible(lambda: _count(settings, agents, reason)), as_json)
+        _print_counts(_interruptible(lambda: _count(settings, agent, reason)), as_json)
         return
-    found = _interruptible(lambda: _newest(settings, agents, limit, reason))
+    found = _interruptible(lambda: _newest(settings, agent, limit, reason))
     if as_json:
-        print_json([{"agent": name} | letter.to_json() for name, letter in found])
+        print_json([told_by(name, letter) | letter.to_json() for name, letter in found])
     elif found:
         click.echo("\n".join(list_lines(found)))
     else:
@@ -180,6 +188,7 @@ def resend(
     Each goes to the partition of its symbol, where that can be read, else to the one it came from.
     The letters stay in the dead topic, which is a log: what is sent twice is there twice, and
     counts twice unless it has a trade_id. A record may be late by now, and goes to AGENT.late then.
+    A sink's letters are not sent: `candlewick sink replay` writes their records again.
 
     \b
     --json prints topic, records, moved (to another partition), left_out, by_reason,
@@ -187,6 +196,8 @@ def resend(
       candlewick dead resend --reason wrong_partition
       candlewick dead resend 0 12 --edit mended.json --yes
     """
+    if agent == ALL_SINKS:
+        raise click.UsageError(NOT_SENT)
     if (bool(places), reason is not None, every).count(True) != 1:
         raise click.UsageError("name letters by PARTITION OFFSET, or by --reason, or --all")
     if len(places) % 2:
@@ -266,17 +277,27 @@ def _interruptible(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         clear_progress()
 
 
+async def _whose(settings: Settings, agent: str | None, reason: str | None) -> Sequence[str]:
+    """Return who is asked about: one, or all that have letters; of a reason, agents alone."""
+    from app.dead import buriers
+
+    if agent is not None:
+        return (agent,)
+    found = await buriers(settings)
+    return [each for each in found if reason is None or each != ALL_SINKS]
+
+
 async def _newest(
-    settings: Settings, agents: Sequence[str], limit: int, reason: str | None
+    settings: Settings, agent: str | None, limit: int, reason: str | None
 ) -> list[tuple[str, DeadLetter]]:
-    """Return the newest letters of several agents, the newest first."""
+    """Return the newest letters of one or of all, the newest first."""
     from app.dead import recent_dead
 
     found = [
-        (agent, letter)
-        for agent in agents
+        (each, letter)
+        for each in await _whose(settings, agent, reason)
         for letter in await recent_dead(
-            settings, agent, limit, reason=reason, look_back=None, seconds=None, progress=_show
+            settings, each, limit, reason=reason, look_back=None, seconds=None, progress=_show
         )
     ]
     found.sort(key=lambda each: each[1].append_time_ms, reverse=True)
@@ -284,14 +305,14 @@ async def _newest(
 
 
 async def _count(
-    settings: Settings, agents: Sequence[str], reason: str | None
+    settings: Settings, agent: str | None, reason: str | None
 ) -> dict[str, Counter[str]]:
     from app.dead import count_dead, dead_ranges
 
     counts = {}
-    for agent in agents:
-        found = await count_dead(settings, await dead_ranges(settings, agent), _show)
-        counts[agent] = found if reason is None else Counter({reason: found[reason]})
+    for each in await _whose(settings, agent, reason):
+        found = await count_dead(settings, await dead_ranges(settings, each), _show)
+        counts[each] = found if reason is None else Counter({reason: found[reason]})
     return counts
 
 
@@ -302,7 +323,8 @@ def _print_counts(counts: dict[str, Counter[str]], as_json: bool) -> None:
     rows = [("AGENT", "REASON", "LETTERS", "MEANS")]
     for agent, found in counts.items():
         for reason, number in found.most_common():
-            rows.append((agent, safe_text(reason), f"{number:,}", explain(reason).means))
+            means = OF_A_SINK if agent == ALL_SINKS else explain(reason).means
+            rows.append((agent, safe_text(reason), f"{number:,}", means))
     click.echo("\n".join(table_lines(rows)))
 
 

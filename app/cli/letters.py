@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.cli.common import safe_text, table_lines
-from app.contracts.reasons import explain
+from app.contracts.reasons import Reason, explain
 
 if TYPE_CHECKING:
     from app.dead import DeadLetter
 
 #: Bytes of a value that `show` dumps; `--raw` writes all of it.
 DUMP_BYTES = 4096
-#: Characters of a value in a list.
+#: Characters of a value, or of a reason, in a list.
 LIST_CHARACTERS = 60
 COLUMNS = ("WHEN (UTC)", "AGENT", "PLACE", "REASON", "CAME FROM", "BYTES", "VALUE")
 
@@ -31,7 +31,7 @@ def list_lines(found: Sequence[tuple[str, DeadLetter]]) -> list[str]:
                 letter.append_time.replace("T", " ").removesuffix("Z"),
                 agent,
                 f"{letter.partition} {letter.offset}",
-                safe_text(letter.reason),
+                reason_text(letter),
                 source_text(letter),
                 size,
                 safe_text((letter.value or b"")[:LIST_CHARACTERS])[:LIST_CHARACTERS],
@@ -44,6 +44,29 @@ def list_lines(found: Sequence[tuple[str, DeadLetter]]) -> list[str]:
     return lines
 
 
+def reason_text(letter: DeadLetter) -> str:
+    """Return a letter's reason for a list; a sink's is as long as its store makes it."""
+    whole = letter.reason if letter.sink is None else f"{letter.sink}: {letter.reason}"
+    return safe_text(whole)[:LIST_CHARACTERS]
+
+
+def meaning(letter: DeadLetter) -> Reason:
+    """Return what a letter's reason means, and what mends it."""
+    if letter.sink is None:
+        return explain(letter.reason)
+    name = safe_text(letter.sink)
+    return Reason(
+        f"the sink {name} will never take the record as it is; the words are its store's",
+        f"see to what they say, then `candlewick sink replay {name} --from TIME` writes the record "
+        "again, from its topic",
+    )
+
+
+def told_by(agent: str, letter: DeadLetter) -> dict[str, str]:
+    """Return whose letter it is, for JSON."""
+    return {"agent": agent} if letter.sink is None else {"agent": agent, "sink": letter.sink}
+
+
 def source_text(letter: DeadLetter) -> str:
     """Return where a letter's record came from, `ticks 0 17`."""
     place = (letter.source_topic, letter.source_partition, letter.source_offset)
@@ -52,7 +75,7 @@ def source_text(letter: DeadLetter) -> str:
 
 def letter_lines(letter: DeadLetter) -> list[str]:
     """Return all there is to know of a letter, for a terminal."""
-    reason = explain(letter.reason)
+    reason = meaning(letter)
     lines = [
         f"place      {letter.topic}, partition {letter.partition}, offset {letter.offset}",
         f"written    {letter.append_time}",
@@ -85,7 +108,7 @@ def hex_lines(value: bytes) -> list[str]:
 
 def letter_json(agent: str, letter: DeadLetter) -> dict[str, Any]:
     """Return a letter with its headers and what its reason means, for JSON."""
-    reason = explain(letter.reason)
+    reason = meaning(letter)
     headers = [
         {
             "name": name,
@@ -95,4 +118,4 @@ def letter_json(agent: str, letter: DeadLetter) -> dict[str, Any]:
         for name, value in letter.headers
     ]
     means = {"means": reason.means, "mend": reason.mend, "headers": headers}
-    return {"agent": agent} | letter.to_json() | means
+    return told_by(agent, letter) | letter.to_json() | means

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.common import clear_progress, json_option, print_json, say, show_progress
+from app.cli.common import (
+    bar_files,
+    clear_progress,
+    json_option,
+    print_json,
+    say,
+    show_progress,
+)
 from app.cli.markets import market_options
 from app.cli.models_registry import open_registry, registry_option
 
@@ -16,15 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--bars",
-    "paths",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Bars as `candlewick run --export` writes them, .csv or .parquet; several may follow.",
-)
-@click.argument("more", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, path_type=Path))
+@bar_files
 @click.option(
     "--archive",
     metavar="LOCATION",
@@ -50,8 +49,7 @@ if TYPE_CHECKING:
 @market_options
 @json_option
 def predict(
-    paths: tuple[Path, ...],
-    more: tuple[Path, ...],
+    files: tuple[Path, ...],
     archive: str | None,
     model: str,
     version: str,
@@ -87,11 +85,11 @@ def predict(
     from app.cli.common import read_settings
     from app.run.errors import RunError
     from app.run.export import check_target
-    from app.run.predicting import write_predictions
+    from app.run.predicting import ServedVersion, write_predictions
     from models.predicting.features_plan import FeatureSetError
     from models.predicting.features_registry import find_feature_set
 
-    if archive is not None and (paths or more):
+    if archive is not None and files:
         raise click.UsageError("--bars and --archive: expected one of them")
     try:
         check_target(target)
@@ -106,17 +104,16 @@ def predict(
                 kind = find_feature_set(features or label)
             except FeatureSetError as error:
                 raise click.BadParameter(str(error), param_hint="--features") from error
-            written = write_predictions(
-                (*paths, *more) or archive or archive_location(settings),
-                target,
-                registry,
-                model,
-                number,
-                kind,
-                instruments,
+            served = ServedVersion(
+                *(registry, model, number, kind, instruments),
                 alpha=settings.predictions.alpha,
                 rate=settings.predictions.rate,
                 partitions=settings.topics.partitions,
+            )
+            written = write_predictions(
+                files or archive or archive_location(settings),
+                target,
+                served,
                 fill_forward=settings.bars.fill_forward,
                 progress=show_progress,
             )

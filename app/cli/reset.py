@@ -19,8 +19,8 @@ from app.cli.common import (
 from app.connection import connect
 from app.identity import deployment_folder, deployment_name
 from app.settings import Settings
-from app.stages import stage_groups, with_all_agents
-from app.topics import own_topics
+from app.stages import deployment_groups, with_all_agents
+from app.topics import removable_topics
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,8 +45,8 @@ def confirm_reset(settings: Settings, *, yes: bool) -> None:
         click.Abort: the answer is no.
     """
     whole = with_all_agents(settings)
-    say(f"topics: {', '.join(own_topics(whole))}")
-    say(f"groups: {deployment_name(settings)}.* ({', '.join(whole.agents)})")
+    say(f"topics: {', '.join(removable_topics(whole))}")
+    say(f"groups: {deployment_name(settings)}.* ({', '.join(whole.agents)}; channels, sinks)")
     say(f"folder: {deployment_folder(settings)}")
     if not yes:
         click.confirm(f"remove deployment {settings.deployment!r}?", abort=True, err=True)
@@ -57,11 +57,11 @@ async def _present(settings: Settings) -> dict[str, Any]:
     whole = with_all_agents(settings)
     async with connect(settings) as client:
         topics = set(await client.list_topics())
-        groups = await stage_groups(client, whole)
+        groups = await deployment_groups(client, whole)
     folder = deployment_folder(settings)
     return {
         "deployment": settings.deployment,
-        "topics": [name for name in own_topics(whole) if name in topics],
+        "topics": [name for name in removable_topics(whole) if name in topics],
         "groups": groups,
         "folder": str(folder) if folder.is_dir() else None,
     }

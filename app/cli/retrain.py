@@ -13,6 +13,7 @@ import click
 
 from app.cli.common import (
     DURATION,
+    bar_files,
     clear_progress,
     json_option,
     print_json,
@@ -45,15 +46,7 @@ _LEAST = 60 * _SECOND
 
 @click.command()
 @click.argument("name", callback=model_name)
-@click.option(
-    "--bars",
-    "paths",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Bars as `candlewick run --export` writes them, .csv or .parquet; several may follow.",
-)
-@click.argument("more", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, path_type=Path))
+@bar_files
 @click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -92,8 +85,7 @@ _LEAST = 60 * _SECOND
 @json_option
 def retrain(
     name: str,
-    paths: tuple[Path, ...],
-    more: tuple[Path, ...],
+    files: tuple[Path, ...],
     folder: Path | None,
     days: int | None,
     out: Path | None,
@@ -131,7 +123,6 @@ def retrain(
     from app.training.retraining import Policy
     from app.training.sources import Files, NewestDays
 
-    files = (*paths, *more)
     if bool(files) == (folder is not None):
         raise click.UsageError("expected --bars FILE or --folder FOLDER, one of them")
     if days is not None and folder is None:

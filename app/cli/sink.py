@@ -82,7 +82,8 @@ def run_sinks(names: tuple[str, ...], deployment: str | None, topic_prefix: str 
 def check(names: tuple[str, ...], as_json: bool) -> None:
     """Ask sinks whether they can be written to, and print what they say.
 
-    All sinks of the deployment, or those that are named. Nothing is written; no broker is needed.
+    All sinks of the deployment, or those that are named; no broker is needed. The archive writes a
+    small file and removes it, Redis a key that lives for a second; nothing else is written.
     Exit code 1: one of them cannot be written to.
 
     \b

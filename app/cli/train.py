@@ -12,6 +12,7 @@ import click
 
 from app.cli.common import (
     INTERVAL,
+    bar_files,
     clear_progress,
     json_option,
     print_json,
@@ -101,15 +102,7 @@ def model_name(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 @click.command()
-@click.option(
-    "--bars",
-    "paths",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Bars as `candlewick run --export` writes them, .csv or .parquet; several may follow.",
-)
-@click.argument("more", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, path_type=Path))
+@bar_files
 @click.option(
     "--out",
     required=True,
@@ -136,8 +129,7 @@ def model_name(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @task_options
 @json_option
 def train(
-    paths: tuple[Path, ...],
-    more: tuple[Path, ...],
+    files: tuple[Path, ...],
     out: Path,
     name: str | None,
     alias: str | None,
@@ -170,7 +162,7 @@ def train(
     from app.training.training import train_files
     from models.predicting.boosting import TrainingError
 
-    if not (*paths, *more):
+    if not files:
         raise click.UsageError("--bars FILE is missing")
     if alias is not None and name is None:
         raise click.UsageError("--promote needs --publish NAME")
@@ -180,7 +172,7 @@ def train(
             pass
     created = time.time_ns()
     try:
-        trained, report = train_files(Files((*paths, *more)), task, out, show_progress)
+        trained, report = train_files(Files(files), task, out, show_progress)
     except TrainingError as error:
         raise RunError(str(error)) from error
     finally:

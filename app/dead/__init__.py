@@ -2,7 +2,8 @@
 
 What comes in: the topic `DEPLOYMENT.AGENT.dead`, a log that nothing is ever removed from before its
 retention. What goes out: its letters, newest first or in their order, and, on request, the same or
-mended bytes once more to the agent's source topic.
+mended bytes once more to the agent's source topic. What the sinks' stores never take is in
+`DEPLOYMENT.sinks.dead` and read alike; `candlewick sink replay` writes it again.
 
 Read the files in this order: `letters` (one letter, reading), `resend` (back to the source). What
 each reason means is in `app/contracts/reasons.py`.
@@ -10,6 +11,7 @@ each reason means is in `app/contracts/reasons.py`.
 
 from app.dead.letters import (
     DeadLetter,
+    buriers,
     count_dead,
     dead_letter,
     dead_letters,
@@ -20,6 +22,7 @@ from app.dead.letters import (
 
 __all__ = [
     "DeadLetter",
+    "buriers",
     "count_dead",
     "dead_letter",
     "dead_letters",

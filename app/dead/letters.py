@@ -1,4 +1,4 @@
-"""Read the dead letters of an agent: read_committed, without a group, bounded in time and memory.
+"""Read the dead letters of an agent, or of the sinks: read_committed, without a group, bounded.
 
 A checkpoint is a transaction and leaves a marker in every partition it wrote to, so a dead topic
 has about as many holes as letters where they come one by one: reading the newest ones looks back
@@ -19,11 +19,12 @@ from typing import Any, Final, cast
 
 from aiokafka import TopicPartition
 
+from app.connection import connect
 from app.contracts.outputs import LEFT_OUT
 from app.run.errors import RunError
 from app.run.reader import bounds, partitions_of, read_range
 from app.settings import Settings
-from app.topics import output_topic
+from app.topics import ALL_SINKS, BURYING, output_topic
 
 #: Offsets of a partition, from its end, in which the newest letters are looked for.
 LOOK_BACK: Final = 200_000
@@ -42,11 +43,12 @@ def _untold(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One record that an agent has set aside.
+    """One record that an agent, or a sink, has set aside.
 
     Attributes:
         topic, partition, offset: where the letter lies, in the dead topic.
-        reason: as app/README.md names it; `unknown` where the header is missing.
+        reason: as app/README.md names it, of a sink in the words of its store; `unknown` where the
+            header is missing.
         source_topic, source_partition, source_offset: where the record came from; None where a
             header is missing, which no agent of ours leaves out.
         append_time_ms: when the letter was written, by the broker's clock, ms since 1970.
@@ -70,6 +72,12 @@ class DeadLetter:
         """The append time in ISO 8601, UTC, to the millisecond."""
         moment = datetime.fromtimestamp(self.append_time_ms / 1000, UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    @property
+    def sink(self) -> str | None:
+        """The sink that does not take the record; None: it is an agent's letter."""
+        found = [value for name, value in self.headers if name == "sink"]
+        return found[0].decode("utf-8", "replace") if found else None
 
     @property
     def left_out(self) -> int | None:
@@ -103,8 +111,21 @@ class DeadLetter:
 
 
 def dead_topic(settings: Settings, agent: str) -> str:
-    """Name of the topic of an agent's dead letters."""
+    """Name of the topic of an agent's dead letters, or of the sinks'."""
     return output_topic(settings, f"{agent}.dead")
+
+
+async def buriers(settings: Settings) -> tuple[str, ...]:
+    """Return whose letters a deployment has: of its agents, and `sinks` where their topic is.
+
+    Raises:
+        BrokerUnreachableError: no broker answers.
+    """
+    async with connect(settings) as client:
+        # Which sinks there are is of each process's settings, and may have been otherwise.
+        there = dead_topic(settings, ALL_SINKS) in await client.list_topics()
+    agents = tuple(agent for agent in settings.agents if agent in BURYING)
+    return (*agents, ALL_SINKS) if there else agents
 
 
 async def dead_ranges(settings: Settings, agent: str) -> dict[TopicPartition, tuple[int, int]]:
@@ -170,10 +191,10 @@ async def dead_letter(settings: Settings, agent: str, partition: int, offset: in
 async def count_dead(
     settings: Settings, ranges: Ranges, progress: Progress = _untold
 ) -> Counter[str]:
-    """Return how many letters there are of each reason, in ranges of offsets."""
+    """Return how many letters there are in ranges: of an agent by reason, of the sinks by sink."""
     found: Counter[str] = Counter()
     async for letter in dead_letters(settings, ranges, progress):
-        found[letter.reason] += 1
+        found[letter.sink or letter.reason] += 1
     return found
 
 
@@ -187,11 +208,11 @@ async def recent_dead(
     seconds: float | None = SECONDS,
     progress: Progress = _untold,
 ) -> list[DeadLetter]:
-    """Return the newest dead letters of an agent over all partitions, the newest first.
+    """Return the newest dead letters of an agent, or the sinks, over all partitions, newest first.
 
     Args:
         settings: of the deployment.
-        agent: `bars` or `quotes`.
+        agent: whose letters; `sinks` for theirs.
         limit: at most so many letters, and at most `LIST_BYTES` of values (but one letter).
         reason: only letters of this reason.
         look_back: at most so many offsets of each partition are looked at; None: all.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,12 +19,11 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from app.connection import client_options
 from app.notify.deliverer import Deliverer, Outcome
 from app.notify.groups import notify_group
 from app.settings import Settings
+from app.streaming.beside import group_consumer
 from app.streaming.restore import retry_delay
-from app.streaming.tuning import close_fetchers_whole
 from app.topics import output_topic
 from tables.alerts.records import notification_decoder
 
@@ -35,8 +34,6 @@ ROUND_RECORDS = 64
 #: Seconds after which a round ends before all of it is delivered, so that the group hears of us.
 ROUND_SECONDS = 60.0
 WAIT_MILLISECONDS = 200
-#: Seconds to leave the group and close the connections; longer only while no broker answers.
-CLOSE_SECONDS = 5.0
 FETCH_BYTES = 256 * 1024
 _SECOND = 1e9
 
@@ -245,39 +242,14 @@ class Notifier:
             # Somebody else has the partition now and sends it again, with the same key.
             logger.warning("notify %s: %r", self.channel, error)
 
-    @asynccontextmanager
-    async def _reader(self) -> AsyncIterator[AIOKafkaConsumer]:
-        """Open a consumer of committed records in the channel's group."""
-        broker = self.settings.broker
-        consumer = AIOKafkaConsumer(
+    def _reader(self) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
+        """Open a consumer in the channel's group; what was to be told before it was there, too."""
+        return group_consumer(
+            self.settings,
+            notify_group(self.settings, self.channel),
             notifications_topic(self.settings),
-            **client_options(self.settings),
             client_id=f"candlewick-notify-{self.channel}",
-            group_id=notify_group(self.settings, self.channel),
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            # What was to be told before this channel was there is told all the same.
-            auto_offset_reset="earliest",
-            session_timeout_ms=broker.session_timeout // 1_000_000,
-            heartbeat_interval_ms=broker.heartbeat_interval // 1_000_000,
             max_poll_interval_ms=round((2 * ROUND_SECONDS + self.deliverer.longest) * 1_000),
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=WAIT_MILLISECONDS,
-            check_crcs=broker.check_crcs,
         )
-        close_fetchers_whole()
-        try:
-            await consumer.start()
-            yield consumer
-        finally:
-            await _close(consumer)
-
-
-async def _close(consumer: AIOKafkaConsumer) -> None:
-    """Close a consumer; without a broker, not waiting for it to leave its group."""
-    try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await consumer.stop()
-    except (TimeoutError, KafkaError) as error:
-        logger.debug("closing a consumer: %r", error)
-        await consumer._client.close()

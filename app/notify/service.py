@@ -7,23 +7,15 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-
-from app.connection import client_options
 from app.notify.channel import Channel
 from app.notify.channels import make_channels
-from app.notify.consumer import CLOSE_SECONDS, DeadNotification, Notifier, notifications_topic
+from app.notify.consumer import DeadNotification, Notifier, notifications_topic
 from app.notify.deliverer import Deliverer
 from app.notify.settings import NotifyGroups, notify_groups
 from app.settings import Settings
-from app.streaming.transaction import abandon
+from app.streaming.beside import LetterProducer, end_tasks
 
 logger = logging.getLogger(__name__)
-
-#: Seconds for the deliveries on their way when the service ends, and for those that are cut short.
-STOP_SECONDS = 5.0
-CANCEL_SECONDS = 2 * CLOSE_SECONDS
 
 
 def dead_notifications_topic(settings: Settings) -> str:
@@ -35,8 +27,8 @@ class DeadNotifications:
     """Sends dead notifications to their topic; the producer is opened by the first one."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._producer: AIOKafkaProducer | None = None
+        self._topic = dead_notifications_topic(settings)
+        self._producer = LetterProducer(settings)
 
     async def __call__(self, letter: DeadNotification) -> None:
         """Write a letter, as it was, with reason, channel and place in its headers.
@@ -44,14 +36,7 @@ class DeadNotifications:
         Raises:
             aiokafka.errors.KafkaError: it is not in the topic.
         """
-        if self._producer is None:
-            producer = AIOKafkaProducer(**client_options(self._settings), acks="all")
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
+        producer = await self._producer.open()
         headers = [
             ("reason", letter.reason.encode()),
             ("channel", letter.channel.encode()),
@@ -59,8 +44,8 @@ class DeadNotifications:
             ("partition", str(letter.partition).encode()),
             ("offset", str(letter.offset).encode()),
         ]
-        await self._producer.send_and_wait(
-            dead_notifications_topic(self._settings),
+        await producer.send_and_wait(
+            self._topic,
             key=letter.key,
             value=letter.value,
             partition=letter.partition,
@@ -69,15 +54,7 @@ class DeadNotifications:
 
     async def close(self) -> None:
         """Close the producer."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await producer.stop()
-            except (TimeoutError, KafkaError) as error:
-                # Each letter was waited for: nothing is left to send.
-                logger.debug("closing a producer: %r", error)
-                await abandon(producer)
+        await self._producer.close()
 
 
 @asynccontextmanager
@@ -105,16 +82,8 @@ async def notifiers(
     finally:
         for each in found:
             each.stop()
-        late: set[asyncio.Task[None]] = set()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
-        for task in late:
-            task.cancel()
-        if late:
-            # What was on its way is sent again by whoever goes on, with the same key.
-            _, late = await asyncio.wait(late, timeout=CANCEL_SECONDS)
-        for task in late:
-            logger.warning("%s has not ended in %.0f s", task.get_name(), CANCEL_SECONDS)
+        # What was on its way is sent again by whoever goes on, with the same key.
+        await end_tasks(tasks)
         for channel in channels:
             await channel.close()
         await dead.close()

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -72,36 +71,53 @@ class Predicted:
     without: dict[str, int]
 
 
+@dataclass(frozen=True)
+class ServedVersion:
+    """The version that predicts, and the settings it is served with.
+
+    Attributes:
+        model, version: of the registry.
+        kind: the features it was trained on.
+        alpha, rate: of the intervals, as the settings `predictions.alpha` and `predictions.rate`.
+        partitions: of the topics: a version that learns does so in each by itself.
+    """
+
+    registry: Registry
+    model: str
+    version: int
+    kind: type[FeatureSet]
+    instruments: Instruments
+    alpha: float
+    rate: float
+    partitions: int = 1
+
+    @property
+    def interval(self) -> str:
+        """Of the bars that the version predicts from."""
+        return self.registry.manifest(self.model, self.version).interval
+
+
 class _Predictor:
     """The agent's partitions, for one version that is the champion from the first record on."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        model: str,
-        version: int,
-        kind: type[FeatureSet],
-        instruments: Instruments,
-        *,
-        alpha: float,
-        rate: float,
-        partitions: int,
-        entries: int,
-    ) -> None:
+    def __init__(self, served: ServedVersion, entries: int) -> None:
+        registry, model, version = served.registry, served.model, served.version
+        partitions = served.partitions
         manifest = registry.manifest(model, version)
         interval = manifest.interval
-        wants = Wants({model: interval}, (CHAMPION,), [kind], manifest.horizon)
+        wants = Wants({model: interval}, (CHAMPION,), [served.kind], manifest.horizon)
         catalog = Catalog(lambda: registry, wants, 1, 2**62)
         loaded = catalog.serving(registry.load(model, version))
-        chosen = ServingConfiguration(
-            {interval: parse_duration(interval)}, alpha, rate, {}, "batch", MAX_TIME
-        )
+        intervals = {interval: parse_duration(interval)}
+        chosen = ServingConfiguration(intervals, served.alpha, served.rate, {}, "batch", MAX_TIME)
         configuration = DerivedConfiguration(partitions, "", 2**31, entries)
         move = encoder.encode(alias_move(model, CHAMPION, 1, version, loaded.sha256))
         self._states = []
         self._values = [[move] for _ in range(partitions)]
         for number in range(partitions):
-            state = PredictionsPartition(configuration, number, None, chosen, catalog, instruments)
+            state = PredictionsPartition(
+                *(configuration, number, None, chosen, catalog, served.instruments)
+            )
             state.begin(0)
             self._states.append(state)
         self.found: list[PredictionRecord] = []
@@ -143,23 +159,12 @@ def _refuse(dead: Mapping[str, int]) -> None:
 
 def predict_bars(
     bars: Sequence[BarRecord],
-    registry: Registry,
-    model: str,
-    version: int,
-    kind: type[FeatureSet],
-    instruments: Instruments,
+    served: ServedVersion,
     *,
-    alpha: float,
-    rate: float,
-    partitions: int = 1,
     fill_forward: bool = False,
     progress: Progress = lambda label, done, total: None,
 ) -> tuple[list[PredictionRecord], dict[str, int]]:
     """Return the predictions of bars of one interval, and why some have none, by reason.
-
-    Args:
-        alpha, rate: of the intervals, as the settings `predictions.alpha` and `predictions.rate`.
-        partitions: of the topics: a version that learns does so in each by itself.
 
     Raises:
         ValueError: two intervals, two bars of one start and revision, or a symbol that is none.
@@ -167,16 +172,10 @@ def predict_bars(
         TrainingError: XGBoost is not installed.
     """
     series = series_of(bars, fill_forward=fill_forward)
-    predictor = _Predictor(
-        *(registry, model, version, kind, instruments),
-        alpha=alpha,
-        rate=rate,
-        partitions=partitions,
-        entries=len(series) + 1,
-    )
+    predictor = _Predictor(served, entries=len(series) + 1)
     total = sum(map(len, series.values()))
-    homes = {symbol: partition_of(symbol.encode(), partitions) for symbol in series}
-    records = _indicators(series, kind, instruments, fill_forward)
+    homes = {symbol: partition_of(symbol.encode(), served.partitions) for symbol in series}
+    records = _indicators(series, served.kind, served.instruments, fill_forward)
     for done, (symbol, value) in enumerate(records, 1):
         if predictor.add(homes[symbol], value):
             progress("bars", done, total)
@@ -186,15 +185,8 @@ def predict_bars(
 
 def predict_versions(
     versions: Sequence[Versions],
-    registry: Registry,
-    model: str,
-    version: int,
-    kind: type[FeatureSet],
-    instruments: Instruments,
+    served: ServedVersion,
     *,
-    alpha: float,
-    rate: float,
-    partitions: int,
     fill_forward: bool = False,
     progress: Progress = lambda label, done, total: None,
 ) -> tuple[list[PredictionRecord], dict[str, int]]:
@@ -207,17 +199,11 @@ def predict_versions(
         ValueError: a partition beyond `partitions`, or a bar that the agent would refuse.
         ModelError, TrainingError: see `predict_bars`.
     """
-    interval = registry.manifest(model, version).interval
+    partitions = served.partitions
     entries = len({bar.symbol for each in versions for bar in each.bars}) + 1
-    predictor = _Predictor(
-        *(registry, model, version, kind, instruments),
-        alpha=alpha,
-        rate=rate,
-        partitions=partitions,
-        entries=entries,
-    )
+    predictor = _Predictor(served, entries)
     configuration = DerivedConfiguration(partitions, "", 2**31, entries)
-    requests = {interval: _requests(kind)}
+    requests = {served.interval: _requests(served.kind)}
     states: dict[int, IndicatorsPartition] = {}
     done, total = 0, sum(len(each.bars) for each in versions)
     for each in versions:
@@ -235,7 +221,7 @@ def predict_versions(
                 None,
                 requests,
                 MAX_TIME,
-                context_of=contexts_of(instruments),
+                context_of=contexts_of(served.instruments),
                 fill_forward=fill_forward,
             )
             state.begin(0)
@@ -301,15 +287,8 @@ def _apply(state: DerivedPartition, topic: str, number: int, values: Sequence[by
 def write_predictions(
     source: Sequence[Path] | str,
     target: Path,
-    registry: Registry,
-    model: str,
-    version: int,
-    kind: type[FeatureSet],
-    instruments: Instruments,
+    served: ServedVersion,
     *,
-    alpha: float,
-    rate: float,
-    partitions: int,
     fill_forward: bool,
     progress: Progress,
 ) -> Predicted:
@@ -323,17 +302,17 @@ def write_predictions(
         ModelError, TrainingError, ValueError: see `predict_bars`, `predict_versions`.
         OSError: a file cannot be read or written.
     """
-    interval = registry.manifest(model, version).interval
-    chosen: Any = {"alpha": alpha, "rate": rate, "partitions": partitions, "progress": progress}
-    names = (registry, model, version, kind, instruments)
+    interval = served.interval
     if isinstance(source, str):
         versions = bar_versions(source, interval)
         count = sum(len(each.bars) for each in versions)
-        found, without = predict_versions(versions, *names, fill_forward=fill_forward, **chosen)
+        found, without = predict_versions(
+            versions, served, fill_forward=fill_forward, progress=progress
+        )
     else:
         bars = Files(source).read(interval).bars
         count = len(bars)
-        found, without = predict_bars(bars, *names, **chosen)
+        found, without = predict_bars(bars, served, progress=progress)
     # In the order of the log: a later one is of a higher revision.
     last = {(each.symbol, each.start): each for each in found}
     rows = (
@@ -344,4 +323,4 @@ def write_predictions(
         for _, each in sorted(last.items())
     )
     write_export(target, rows, SCHEMA)
-    return Predicted(len(last), count, version, without)
+    return Predicted(len(last), count, served.version, without)

@@ -203,6 +203,8 @@ class InfluxDriver(Driver):
                 partition.split(batch, max(1, len(batch.lines) // 4))
                 return
             except BaseException:
+                # Whatever it is, a cancellation among it, goes on up; until then no other partition
+                # begins a request.
                 self._halted = True
                 raise
             finally:

@@ -8,26 +8,18 @@ says how long it is.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError
 
-from app.connection import client_options
 from app.contracts.outputs import LEFT_OUT
 from app.settings import Settings
 from app.sinks.driver import Culprit
-from app.streaming.transaction import abandon
+from app.streaming.beside import LetterProducer
 from app.topics import DEAD_HEADROOM, SINKS_DEAD, output_topic
-
-logger = logging.getLogger(__name__)
-
-#: To close the producer; longer only while no broker answers.
-CLOSE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +39,12 @@ class DeadLetters:
     """Sends letters to their topic; the producer is opened by the first one."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._topic = output_topic(settings, SINKS_DEAD)
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = LetterProducer(
+            settings,
+            client_id="candlewick-sinks",
+            max_request_size=settings.topics.max_message_bytes + DEAD_HEADROOM,
+        )
 
     async def __call__(self, letters: Sequence[Letter]) -> None:
         """Write letters.
@@ -57,7 +52,7 @@ class DeadLetters:
         Raises:
             aiokafka.errors.KafkaError: not all of them are in the topic.
         """
-        producer = await self._open()
+        producer = await self._producer.open()
         sent = [(letter, await self._send(producer, letter)) for letter in letters]
         for letter, future in sent:
             try:
@@ -67,31 +62,7 @@ class DeadLetters:
 
     async def close(self) -> None:
         """Close the producer."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await producer.stop()
-            except (TimeoutError, KafkaError) as error:
-                # Each letter was waited for: nothing is left to send.
-                logger.debug("closing a producer: %r", error)
-                await abandon(producer)
-
-    async def _open(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                **client_options(self._settings),
-                client_id="candlewick-sinks",
-                acks="all",
-                max_request_size=self._settings.topics.max_message_bytes + DEAD_HEADROOM,
-            )
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
+        await self._producer.close()
 
     async def _send(self, producer: AIOKafkaProducer, letter: Letter, *, whole: bool = True) -> Any:
         """Begin to send a letter; return the future of its acknowledgement."""

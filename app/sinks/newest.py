@@ -26,17 +26,8 @@ from typing import Any, Final
 import msgspec
 
 from app.contracts.batch import RecordBatch
-from app.contracts.records import MAX_NOTIONAL
-from app.contracts.wire import (
-    Count,
-    Nanoseconds,
-    QuoteRecord,
-    TradeRecord,
-    quote_decoder,
-    trade_decoder,
-)
-from app.sinks.points import CONTROLS, Inputs
-from tables.symbols import SymbolFaults
+from app.contracts.wire import Count, Nanoseconds, quote_decoder, trade_decoder
+from app.sinks.points import CONTROLS, Inputs, Refusals
 
 #: Event time and offset, or start and revision; times in ns.
 Order = tuple[int, int]
@@ -144,13 +135,13 @@ class NewestReader:
         if topic not in SUBJECTS:
             known = ", ".join(sorted(SUBJECTS))
             raise ValueError(f"no latest values of {topic!r} are kept: expected one of {known}")
-        self._topic, self._namespace, self._inputs = topic, namespace, inputs
-        self._faults = None if inputs is None else SymbolFaults(inputs.partition, inputs.partitions)
+        self._topic, self._namespace = topic, namespace
+        self._refusals = None if inputs is None else Refusals(inputs)
         self._subject = SUBJECTS[topic]
 
     def take(self, batch: RecordBatch) -> Newest:
         """Return the newest records of a batch."""
-        subject, inputs, passed = self._subject, self._inputs, Counter[str]()
+        subject, refusals, passed = self._subject, self._refusals, Counter[str]()
         decode, parts_of = subject.decode, attrgetter(*subject.parts)
         order_of = None if subject.order is None else attrgetter(*subject.order)
         #: By the one part of the key, or by all of them.
@@ -163,7 +154,8 @@ class NewestReader:
             except _DECODE_ERRORS:
                 passed[self._fault(value)] += 1
                 continue
-            if inputs is not None and self._is_dead(record, int(batch.append_times[row]), inputs):
+            # A time far ahead would hide all that follow.
+            if refusals is not None and refusals.has(record, int(batch.append_times[row])):
                 passed["dead"] += 1
                 continue
             parts = parts_of(record)
@@ -189,12 +181,3 @@ class NewestReader:
                 return "control"
         # Of an input it is in its agent's dead topic.
         return "malformed" if self._subject.order is not None else "dead"
-
-    def _is_dead(self, record: TradeRecord | QuoteRecord, append_time: int, inputs: Inputs) -> bool:
-        """Whether the agents refuse it: a time far ahead would hide all that follow."""
-        assert self._faults is not None
-        return (
-            self._faults.of(record.symbol) is not None
-            or not inputs.earliest_event_time <= record.event_time <= append_time + inputs.max_ahead
-            or (isinstance(record, TradeRecord) and abs(record.price * record.size) > MAX_NOTIONAL)
-        )

@@ -77,6 +77,23 @@ class Inputs:
     max_ahead: int
 
 
+class Refusals:
+    """Tells of the records of an input's partition which its agents refuse."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self.faults = SymbolFaults(inputs.partition, inputs.partitions)
+
+    def has(self, record: TradeRecord | QuoteRecord, append_time: int) -> bool:
+        """Whether it is dead; the broker's append time in ns."""
+        earliest, ahead = self._inputs.earliest_event_time, self._inputs.max_ahead
+        return (
+            self.faults.of(record.symbol) is not None
+            or not earliest <= record.event_time <= append_time + ahead
+            or (isinstance(record, TradeRecord) and abs(record.price * record.size) > MAX_NOTIONAL)
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """The lines of a fetch, each with its record's offset, and what became of the records.
@@ -119,7 +136,7 @@ class PointEncoder:
         self._measurements = {each.record: each for each in measurements_of(topic)}
         self._decode = DECODERS[topic].decode
         self._inputs, self._room = inputs, room
-        self._faults = None if inputs is None else SymbolFaults(inputs.partition, inputs.partitions)
+        self._refusals = None if inputs is None else Refusals(inputs)
         #: By measurement and tags; empty where they cannot be written.
         self._heads: dict[str, dict[tuple[Any, ...], str]] = {
             each.name: {} for each in self._measurements.values()
@@ -145,9 +162,9 @@ class PointEncoder:
             return None if keys is None else keys[0]
 
         def head_of(tags: tuple[str, ...]) -> str:
-            if self._faults is not None:
+            if self._refusals is not None:
                 symbol = tags[measurement.tags.index("symbol")]
-                if self._faults.of(symbol) is not None:
+                if self._refusals.faults.of(symbol) is not None:
                     return ""
             return _head(measurement, tags)
 
@@ -218,8 +235,8 @@ class PointEncoder:
         return [text for _, text in merged], [place for place, _ in merged]
 
     def _decoded(self, batch: RecordBatch, counts: Counter[str]) -> tuple[list[Any], list[int]]:
-        decode, inputs = self._decode, self._inputs
-        if inputs is None and None not in batch.values:
+        decode, refusals = self._decode, self._refusals
+        if refusals is None and None not in batch.values:
             # One bad record, and all are taken one by one below.
             with suppress(*_DECODE_ERRORS):
                 return list(map(decode, batch.values)), batch.offsets.tolist()  # type: ignore[arg-type]
@@ -233,20 +250,12 @@ class PointEncoder:
             except _DECODE_ERRORS:
                 counts["control" if _is_control(value) else "malformed"] += 1
                 continue
-            if inputs is not None and self._is_dead(record, int(batch.append_times[row]), inputs):
+            if refusals is not None and refusals.has(record, int(batch.append_times[row])):
                 counts["dead"] += 1
                 continue
             records.append(record)
             offsets.append(offset)
         return records, offsets
-
-    def _is_dead(self, record: TradeRecord | QuoteRecord, append_time: int, inputs: Inputs) -> bool:
-        assert self._faults is not None
-        return (
-            self._faults.of(record.symbol) is not None
-            or not inputs.earliest_event_time <= record.event_time <= append_time + inputs.max_ahead
-            or (isinstance(record, TradeRecord) and abs(record.price * record.size) > MAX_NOTIONAL)
-        )
 
     def _lines(
         self,

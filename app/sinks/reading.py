@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
-import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError
 
-from app.connection import client_options
 from app.contracts.batch import RecordBatch
 from app.settings import Settings
 from app.sinks.groups import sink_group
+from app.streaming.beside import CLOSE_SECONDS, group_consumer
 from app.streaming.slim import SlimBatch
-from app.streaming.transport import MAX_RECORDS, merge_batches
-from app.streaming.tuning import close_fetchers_whole
-
-logger = logging.getLogger(__name__)
+from app.streaming.transport import cut_records, merge_batches
 
 #: Of a partition and of a whole fetch, compressed: what is read beyond `sinks.max_held_bytes`, and
 #: unpacked at once in the event loop that the engine shares (some 15 ms).
@@ -29,9 +22,6 @@ PARTITION_BYTES: Final = 512 * 1024
 FETCH_BYTES: Final = 1024 * 1024
 #: The broker answers at once where there is something.
 FETCH_WAIT_MILLISECONDS: Final = 200
-#: Seconds to leave the group and close the connections; longer only while no broker answers.
-CLOSE_SECONDS: Final = 5.0
-_MILLISECOND: Final = 1_000_000
 
 
 class Reader(Protocol):
@@ -76,20 +66,9 @@ def batches(
     if isinstance(fetched[0], SlimBatch):
         yield from merge_batches(tp.topic, tp.partition, fetched)
         return
-    base = fetched[0].offset if expected is None else min(expected, fetched[0].offset)
-    for begin in range(0, len(fetched), MAX_RECORDS):
-        part = fetched[begin : begin + MAX_RECORDS]
-        following = part[-1].offset + 1
-        yield RecordBatch(
-            tp.topic,
-            tp.partition,
-            base,
-            following,
-            [record.value for record in part],
-            np.array([record.offset for record in part], dtype=np.int64),
-            np.array([record.timestamp for record in part], dtype=np.int64) * _MILLISECOND,
-        )
-        base = following
+    first = first_position(fetched)
+    base = first if expected is None else min(expected, first)
+    yield from cut_records(tp.topic, tp.partition, fetched, base)
 
 
 def first_position(fetched: Sequence[Any]) -> int:
@@ -98,51 +77,26 @@ def first_position(fetched: Sequence[Any]) -> int:
     return int(first.base if isinstance(first, SlimBatch) else first.offset)
 
 
-@asynccontextmanager
-async def group_reader(
+def group_reader(
     settings: Settings, sink: str, longest: float
-) -> AsyncIterator[AIOKafkaConsumer]:
-    """Open a consumer of committed records in a sink's group; it subscribes to nothing yet.
+) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
+    """Open a consumer in a sink's group; it subscribes to nothing yet.
 
     Args:
         longest: seconds that one call of the driver may take: the others wait for it before they
             take a partition over, so that a partition never has two writers.
     """
-    broker = settings.broker
     wait = round((longest + CLOSE_SECONDS) * 1_000)
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
+    return group_consumer(
+        settings,
+        sink_group(settings, sink),
         client_id=f"candlewick-sink-{sink}",
-        group_id=sink_group(settings, sink),
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        # What was there before the sink is written, too.
-        auto_offset_reset="earliest",
-        session_timeout_ms=broker.session_timeout // _MILLISECOND,
-        heartbeat_interval_ms=broker.heartbeat_interval // _MILLISECOND,
         rebalance_timeout_ms=wait,
         max_poll_interval_ms=2 * wait,
         max_partition_fetch_bytes=PARTITION_BYTES,
         fetch_max_bytes=FETCH_BYTES,
         fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
-        check_crcs=broker.check_crcs,
     )
-    close_fetchers_whole()
-    try:
-        await consumer.start()
-        yield consumer
-    finally:
-        await _close(consumer)
-
-
-async def _close(consumer: AIOKafkaConsumer) -> None:
-    """Close a consumer; without a broker, not waiting for it to leave its group."""
-    try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await consumer.stop()
-    except (TimeoutError, KafkaError) as error:
-        logger.debug("closing a consumer: %r", error)
-        await consumer._client.close()
 
 
 async def lags(

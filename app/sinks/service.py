@@ -6,26 +6,23 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
 from app.settings import Settings
-from app.sinks.consumer import CLOSE_SECONDS, SinkLoop
+from app.sinks.consumer import SinkLoop
 from app.sinks.driver import Driver
 from app.sinks.drivers import Watching, chosen, make_driver
 from app.sinks.gauges import SinkGauges
 from app.sinks.letters import DeadLetters
+from app.streaming.beside import end_tasks
 
 if TYPE_CHECKING:
     from app.observe.spans import Tracing
     from app.streaming.engine import Engine
 
 logger = logging.getLogger(__name__)
-
-#: Seconds for the last flushes when the service ends, and for the loops that are cut short.
-STOP_SECONDS: Final = 5.0
-CANCEL_SECONDS: Final = 2 * CLOSE_SECONDS
 
 
 @asynccontextmanager
@@ -41,16 +38,8 @@ async def running_sinks(
     finally:
         for each in found:
             each.stop()
-        late: set[asyncio.Task[None]] = set()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
-        for task in late:
-            task.cancel()
-        if late:
-            # What was not written is read again by whoever goes on.
-            _, late = await asyncio.wait(late, timeout=CANCEL_SECONDS)
-        for task in late:
-            logger.warning("%s has not ended in %.0f s", task.get_name(), CANCEL_SECONDS)
+        # What was not written is read again by whoever goes on.
+        await end_tasks(tasks)
         await letters.close()
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -110,6 +110,30 @@ def _cut(batch: RecordBatch) -> Iterator[RecordBatch]:
             batch.values[begin:end] if count > MAX_RECORDS else batch.values,
             batch.offsets[begin:end],
             batch.append_times[begin:end],
+        )
+        base = following
+
+
+def cut_records(
+    topic: str, partition: int, records: Sequence[Any], base: int
+) -> Iterator[RecordBatch]:
+    """Cut a fetch of aiokafka's own record objects into events; the slow way.
+
+    Args:
+        base: where the first is taken to begin: the objects do not say where holes are.
+    """
+    for begin in range(0, len(records), MAX_RECORDS):
+        part = records[begin : begin + MAX_RECORDS]
+        following = part[-1].offset + 1
+        times = np.array([record.timestamp for record in part], dtype=np.int64)
+        yield RecordBatch(
+            topic,
+            partition,
+            base,
+            following,
+            [record.value for record in part],
+            np.array([record.offset for record in part], dtype=np.int64),
+            times * _MILLISECOND,
         )
         base = following
 
@@ -245,28 +269,11 @@ class Consumer(driver.Consumer):
                 yield from self._from_records(tp, fetched)
 
     def _from_records(self, tp: TP, records: list[Any]) -> Iterator[tuple[TP, Any]]:
-        """The slow way, of aiokafka's own record objects.
-
-        They do not say where holes are, so a batch is taken to begin where the last one ended.
-        """
+        """Batches of aiokafka's own record objects; each begins where the last one ended."""
         base = self._positions.get(tp, records[0].offset)
-        for begin in range(0, len(records), MAX_RECORDS):
-            part = records[begin : begin + MAX_RECORDS]
-            following = part[-1].offset + 1
-            times = np.array([record.timestamp for record in part], dtype=np.int64)
-            yield (
-                tp,
-                RecordBatch(
-                    tp.topic,
-                    tp.partition,
-                    base,
-                    following,
-                    [record.value for record in part],
-                    np.array([record.offset for record in part], dtype=np.int64),
-                    times * _MILLISECOND,
-                ),
-            )
-            base = following
+        for batch in cut_records(tp.topic, tp.partition, records, base):
+            yield tp, batch
+            base = batch.next
         self._positions[tp] = base
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:

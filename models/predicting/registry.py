@@ -13,11 +13,11 @@ event loop runs them in a thread.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -40,12 +40,7 @@ from models.predicting.registry_contents import (
     read_version,
     version_folder,
 )
-from models.predicting.registry_errors import (
-    MissingModelError,
-    ModelError,
-    MovedAliasError,
-    UsedModelError,
-)
+from models.predicting.registry_errors import MissingModelError, ModelError, UsedModelError
 from models.predicting.registry_moves import Move, Moves
 from models.predicting.registry_store import Store, open_store
 
@@ -184,13 +179,7 @@ class Registry:
 
     def aliases(self, name: str) -> dict[str, Move]:
         """Return the moves in force, by alias; one that names no version is left out."""
-        moves = self._moves(name)
-        found = {alias: moves.current(alias) for alias in moves.names()}
-        return {
-            alias: move
-            for alias, move in found.items()
-            if move is not None and move.version is not None
-        }
+        return self._moves(name).in_force()
 
     def resolve(self, name: str, alias: str) -> int:
         """Return the version that an alias names.
@@ -198,11 +187,7 @@ class Registry:
         Raises:
             MissingModelError: it names none.
         """
-        move = self._moves(name).current(_checked(alias))
-        if move is None or move.version is None:
-            where = self._store.where(f"{name}/aliases/{alias}")
-            raise MissingModelError(where, "names no version", f"a version of {name}")
-        return move.version
+        return self._moves(name).resolve(_checked(alias))
 
     def current(self, name: str, alias: str) -> Move | None:
         """Return the move in force, also one that names no version; None where there was none."""
@@ -233,29 +218,16 @@ class Registry:
             MovedAliasError: it was moved meanwhile.
         """
         moves = self._moves(name)
-        current = moves.current(_checked(alias))
-        moves.expect(alias, current, expected)
+        current = moves.expect(_checked(alias), expected)
         self.verify(name, version)
         self._refuse_removed(name, version)
         move = moves.promote(alias, version, reason=reason, by=by, time=time, current=current)
         return self._unless_removed(moves, name, move, current)
 
     def _unless_removed(self, moves: Moves, name: str, move: Move, before: Move | None) -> Move:
-        """Take a move back if its version is being deleted.
-
-        A deletion marks first and looks at the aliases then; a move names first and looks for a
-        mark then. So one of the two sees the other, whoever is first.
-        """
-        try:
-            self._refuse_removed(name, move.version)
-        except MissingModelError:
-            # Where it is not in force any more there is nothing to take back.
-            with contextlib.suppress(MovedAliasError):
-                moves.back(
-                    move, before, verb="withdraw", reason="deleted", by=move.by, time=move.time
-                )
-            raise
-        return move
+        """Take a move back if its version is being deleted."""
+        refuse = partial(self._refuse_removed, name)
+        return moves.unless(refuse, MissingModelError, move, before, reason="deleted")
 
     def rollback(
         self,
@@ -274,12 +246,7 @@ class Registry:
             MovedAliasError: it was moved meanwhile.
         """
         moves = self._moves(name)
-        current = moves.current(_checked(alias))
-        moves.expect(alias, current, expected)
-        if current is None or current.behind is None:
-            where = self._store.where(f"{name}/aliases/{alias}")
-            raise MissingModelError(where, "no version before this one", "one to return to")
-        target = moves.read(alias, current.behind)
+        current, target = moves.before(_checked(alias), expected)
         if target.version is not None:
             self.verify(name, target.version)
         self._refuse_removed(name, target.version)

@@ -12,15 +12,16 @@ back to the first version, and a promotion after a rollback does not return to w
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
 
 from models.predicting.manifest import FORMAT, NAME, seal, unseal
-from models.predicting.registry_errors import MissingModelError, MovedAliasError
+from models.predicting.registry_errors import MissingModelError, ModelError, MovedAliasError
 from models.predicting.registry_store import Store
 
 NUMBER = re.compile(r"\d{6,18}")
@@ -61,7 +62,7 @@ class Moves:
     """The moves of the aliases of one model."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self._store = store
+        self._store, self._name = store, name
         self._folder = f"{name}/aliases"
 
     def _path(self, alias: str, generation: int) -> str:
@@ -101,15 +102,51 @@ class Moves:
             yield move
             move = self.read(alias, move.generation - 1) if move.generation > 1 else None
 
-    def expect(self, alias: str, current: Move | None, expected: int | None) -> None:
-        """Check that the alias is at a generation; None expects nothing.
+    def in_force(self) -> dict[str, Move]:
+        """Return the moves in force, by alias; one that names no version is left out."""
+        found = {alias: self.current(alias) for alias in self.names()}
+        return {
+            alias: move
+            for alias, move in found.items()
+            if move is not None and move.version is not None
+        }
+
+    def resolve(self, alias: str) -> int:
+        """Return the version that an alias names.
 
         Raises:
-            MovedAliasError: it is at another.
+            MissingModelError: it names none.
         """
+        move = self.current(alias)
+        if move is None or move.version is None:
+            where = self._store.where(f"{self._folder}/{alias}")
+            raise MissingModelError(where, "names no version", f"a version of {self._name}")
+        return move.version
+
+    def expect(self, alias: str, expected: int | None) -> Move | None:
+        """Return the move in force, if it is of a generation, 0 for none; None expects nothing.
+
+        Raises:
+            MovedAliasError: it is of another.
+        """
+        current = self.current(alias)
         found = 0 if current is None else current.generation
         if expected is not None and found != expected:
             raise self._moved(alias, f"at generation {found}", expected)
+        return current
+
+    def before(self, alias: str, expected: int | None) -> tuple[Move, Move]:
+        """Return the move in force, as `expect`, and the one that a rollback returns to.
+
+        Raises:
+            MissingModelError: it named nothing before.
+            MovedAliasError: see `expect`.
+        """
+        current = self.expect(alias, expected)
+        if current is None or current.behind is None:
+            where = self._store.where(f"{self._folder}/{alias}")
+            raise MissingModelError(where, "no version before this one", "one to return to")
+        return current, self.read(alias, current.behind)
 
     def _moved(self, alias: str, found: str, expected: int) -> MovedAliasError:
         where = self._store.where(f"{self._folder}/{alias}")
@@ -174,6 +211,34 @@ class Moves:
                 token=secrets.token_hex(8),
             ),
         )
+
+    def unless(
+        self,
+        refuse: Callable[[int | None], None],
+        refusal: type[ModelError],
+        move: Move,
+        before: Move | None,
+        *,
+        reason: str,
+    ) -> Move:
+        """Return a move that was just made; take it back if its version is refused by now.
+
+        Who takes a version away marks it first and looks at the aliases then; a move names first
+        and looks for a mark then. So one of the two sees the other, whoever is first.
+
+        Args:
+            refuse: raises `refusal` where a version is marked.
+            before: what was in force before.
+            reason: of the withdrawal.
+        """
+        try:
+            refuse(move.version)
+        except refusal:
+            # Where it is not in force any more there is nothing to take back.
+            with contextlib.suppress(MovedAliasError):
+                self.back(move, before, verb="withdraw", reason=reason, by=move.by, time=move.time)
+            raise
+        return move
 
     def _append(self, current: Move | None, move: Move) -> Move:
         try:

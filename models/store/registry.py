@@ -17,6 +17,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -33,7 +34,6 @@ from models.predicting.registry_errors import (
     MismatchedModelError,
     MissingModelError,
     ModelError,
-    MovedAliasError,
     UsedModelError,
 )
 from models.predicting.registry_moves import Move, Moves
@@ -200,9 +200,7 @@ class FeatureRegistry:
 
     def aliases(self, name: str) -> dict[str, Move]:
         """Return the moves in force, by alias; one that names no version is left out."""
-        moves = self._moves(name)
-        found = {alias: moves.current(alias) for alias in moves.names()}
-        return {each: move for each, move in found.items() if move and move.version is not None}
+        return self._moves(name).in_force()
 
     def resolve(self, name: str, alias: str = ACTIVE) -> int:
         """Return the version that an alias names.
@@ -210,11 +208,7 @@ class FeatureRegistry:
         Raises:
             MissingModelError: it names none.
         """
-        move = self._moves(name).current(_alias(alias))
-        if move is None or move.version is None:
-            where = self.store.where(f"{name}/aliases/{alias}")
-            raise MissingModelError(where, "names no version", f"a version of {name}")
-        return move.version
+        return self._moves(name).resolve(_alias(alias))
 
     def promote(
         self,
@@ -238,8 +232,7 @@ class FeatureRegistry:
             MovedAliasError: the alias was moved meanwhile.
         """
         moves = self._moves(name)
-        current = moves.current(_alias(alias))
-        moves.expect(alias, current, expected)
+        current = moves.expect(_alias(alias), expected)
         self.record(name, version)
         self._refuse_retired(name, version)
         move = moves.promote(alias, version, reason=reason, by=by, time=time, current=current)
@@ -263,12 +256,7 @@ class FeatureRegistry:
             MovedAliasError: the alias was moved meanwhile.
         """
         moves = self._moves(name)
-        current = moves.current(_alias(alias))
-        moves.expect(alias, current, expected)
-        if current is None or current.behind is None:
-            where = self.store.where(f"{name}/aliases/{alias}")
-            raise MissingModelError(where, "no version before this one", "one to return to")
-        target = moves.read(alias, current.behind)
+        current, target = moves.before(_alias(alias), expected)
         if target.version is not None:
             self.record(name, target.version)
         self._refuse_retired(name, target.version)
@@ -276,21 +264,9 @@ class FeatureRegistry:
         return self._unless_retired(moves, name, move, current)
 
     def _unless_retired(self, moves: Moves, name: str, move: Move, before: Move | None) -> Move:
-        """Take a move back if its version is being retired.
-
-        A retirement marks first and looks at the aliases then; a move names first and looks for a
-        mark then. So one of the two sees the other, whoever is first.
-        """
-        try:
-            self._refuse_retired(name, move.version)
-        except RetiredFeatureSetError:
-            # Where it is not in force any more there is nothing to take back.
-            with contextlib.suppress(MovedAliasError):
-                moves.back(
-                    move, before, verb="withdraw", reason="retired", by=move.by, time=move.time
-                )
-            raise
-        return move
+        """Take a move back if its version is being retired."""
+        refuse = partial(self._refuse_retired, name)
+        return moves.unless(refuse, RetiredFeatureSetError, move, before, reason="retired")
 
     # --- retirement
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from app.broker import EmbeddedBroker
 from app.connection import bootstrap_servers
-from app.dead import count_dead, dead_letter, dead_ranges, dead_topic, recent_dead
+from app.dead import buriers, count_dead, dead_letter, dead_ranges, dead_topic, recent_dead
 from app.dead.letters import DeadLetter
+from app.run.environment import settings_environment
 from app.run.errors import RunError
 from app.settings import Settings
+from app.sinks.driver import Culprit, Place
+from app.sinks.letters import DeadLetters, Letter
+from app.topics import output_topic
+from tests.broker.sinks_recording import sinks_settings
 from tests.broker.worker import worker_settings
 from tests.chaos.deployment import prepared
+from tests.command import candlewick
 
 pytestmark = pytest.mark.broker
 
@@ -75,7 +84,8 @@ async def test_the_newest_letters_come_first_over_all_partitions(settings: Setti
     committed = [number for number in range(40) if number % 5 != 4]
     newest = await recent_dead(settings, "bars", 6)
     # Two letters of one millisecond may come in either order.
-    assert sorted(numbers(newest), reverse=True) == committed[:-7:-1]
+    assert set(numbers(newest)) == set(committed[-6:])
+    assert len(newest) == 6
     stamps = [each.append_time_ms for each in newest]
     assert stamps == sorted(stamps, reverse=True)
     assert newest[0].value == b"letter %d" % (newest[0].source_offset or 0)
@@ -137,3 +147,59 @@ async def test_letters_of_a_stranger_are_shown_without_what_they_lack(settings: 
 async def test_too_slow_a_broker_is_one_clear_error(settings: Settings) -> None:
     with pytest.raises(RunError, match="could not be read within 0 s"):
         await recent_dead(settings, "bars", 5, seconds=0)
+
+
+async def test_letters_of_sinks_are_read_like_those_of_agents_whatever_sinks_there_are_now(
+    kafka: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    none = worker_settings(kafka, unique, tmp_path, sinks={"drivers": ("none",)})
+    await prepared(none)
+    assert await buriers(none) == ("bars",)
+    settings = await prepared(sinks_settings(kafka, unique, tmp_path))
+    source = output_topic(settings, "bars")
+    culprits = [Culprit(Place("bars", 1), offset, "it is bad", b"bad") for offset in (7, 8)]
+    sending = DeadLetters(settings)
+    try:
+        await sending([Letter("influx", source, each) for each in culprits])
+    finally:
+        await sending.close()
+    await letters(settings, [(0, "null", True)])
+
+    assert await buriers(none) == ("bars", "sinks")
+    newest = await recent_dead(none, "sinks", 1)
+    assert [(each.sink, each.source_topic, each.source_offset) for each in newest] == [
+        ("influx", source, 8)
+    ]
+    assert await count_dead(none, await dead_ranges(none, "sinks")) == {"influx": 2}
+    place = newest[0]
+    assert await dead_letter(none, "sinks", place.partition, place.offset) == place
+
+    given = settings_environment(none).items()
+    ours = {name: value for name, value in given if name.startswith("CANDLEWICK_")}
+
+    async def command(*arguments: str) -> Any:
+        done = await asyncio.to_thread(
+            candlewick, tmp_path, "dead", *arguments, "--json", settings=ours
+        )
+        assert done.code == 0, done.errors
+        return json.loads(done.output)
+
+    listed = await command("list")
+    assert sorted((each["agent"], each.get("sink")) for each in listed) == [
+        ("bars", None),
+        ("sinks", "influx"),
+        ("sinks", "influx"),
+    ]
+    assert await command("list", "--count") == {"bars": {"null": 1}, "sinks": {"influx": 2}}
+    assert [each["agent"] for each in await command("list", "--reason", "null")] == ["bars"]
+    at = (str(place.partition), str(place.offset))
+    shown = await command("show", *at, "--agent", "sinks")
+    assert "candlewick sink replay influx" in shown["mend"]
+
+
+async def test_agents_that_bury_nothing_are_not_asked(
+    kafka: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    settings = worker_settings(kafka, unique, tmp_path)
+    both = settings.model_copy(update={"agents": ("bars", "quality")})
+    assert await buriers(both) == ("bars",)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.broker import EmbeddedBroker
+from app.connection import bootstrap_servers
 from app.identity import deployment_folder, group_id
+from app.notify.groups import notify_group
 from app.run.environment import settings_environment
+from app.sinks.groups import sink_group
 from app.topic_state import topic_states
-from app.topics import ticks_topic, topic_table
+from app.topics import SINKS_DEAD, output_topic, ticks_topic, topic_table
+from tests.broker.sinks_recording import sinks_settings
 from tests.broker.worker import WorkerProcess, worker_settings
 from tests.chaos.deployment import (
     FLUSH,
@@ -68,6 +74,40 @@ async def test_bars_and_what_a_reset_removes(
 
     nothing = json.loads((await command("reset", "--yes", "--json")).output)
     assert nothing == {"deployment": "d", "topics": [], "groups": [], "folder": None}
+
+
+async def test_a_reset_lists_what_channels_and_sinks_have_left_whatever_the_settings_are_now(
+    kafka: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    settings = await prepared(sinks_settings(kafka, unique, tmp_path))
+    place = TopicPartition(ticks_topic(settings), 0)
+    groups = [notify_group(settings, "slack"), sink_group(settings, "influx")]
+    for group in groups:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap_servers(settings), group_id=group, enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            consumer.assign([place])
+            await consumer.commit({place: 0})
+        finally:
+            await consumer.stop()
+    given = settings_environment(settings).items()
+    ours = {name: value for name, value in given if name.startswith("CANDLEWICK_")}
+    ours["CANDLEWICK_SINKS__DRIVERS"] = "none"
+
+    async def removed() -> Any:
+        done = await asyncio.to_thread(
+            candlewick, tmp_path, "reset", "--yes", "--json", settings=ours
+        )
+        assert done.code == 0, done.errors
+        return json.loads(done.output)
+
+    first = await removed()
+    assert first["groups"] == groups
+    assert output_topic(settings, SINKS_DEAD) in first["topics"]
+    again = await removed()
+    assert (again["groups"], again["topics"]) == ([], [])
 
 
 async def test_a_replay_s_summary(kafka: EmbeddedBroker, unique: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tables.derived import ENTRY_PREFIX
 from tables.journaled import JOURNAL_PREFIX, JournaledPartition
 from tables.rows import MARKER_KEY, decode_marker
 from tests.unit.good_records import CHOSEN
+from tests.unit.partition_feeding import Kept, loaded_rows
 
 Value = bytes | None
 #: A record of a log: its offset, its append time in ns, its value.
@@ -47,14 +48,13 @@ def buries(agent: str) -> bool:
     return "dead" in AGENT_TOPICS[agent].outputs
 
 
-class Fed:
+class Fed(Kept):
     """A partition's state, and all that it has stored and published."""
 
     def __init__(self, agent: str, partition: int, settings: Settings | None = None) -> None:
+        super().__init__()
         self.agent, self.partition = agent, partition
         self.stage = stage_of(agent, settings or settings_of(agent))
-        self.rows: dict[bytes, bytes] = {}
-        self.published: dict[str, list[Any]] = {}
         self.state = self.stage.load(partition, "topic", self.rows.get, ())
         self.state.begin(0)
 
@@ -82,23 +82,10 @@ class Fed:
         self.take([record])
         return self.counts["dead"] > before
 
-    def checkpoint(self) -> None:
-        """Publish, and store the rows."""
-        taken = self.state.take("topic")
-        for output, records in taken.outputs.items():
-            self.published.setdefault(output, []).extend(records)
-        for key, row in taken.rows:
-            if row is None:
-                self.rows.pop(key, None)
-            else:
-                self.rows[key] = row
-        self.state.stored()
-
     def restart(self) -> None:
         """Publish, store, lose the memory, and go on from the rows."""
         self.checkpoint()
-        prefixes = self.stage.loaded_prefixes
-        rows = [(key, row) for key, row in sorted(self.rows.items()) if key[:1] in prefixes]
+        rows = loaded_rows(self.rows, self.stage.loaded_prefixes)
         self.state = self.stage.load(self.partition, "topic", self.rows.get, rows)
 
     @property
@@ -132,7 +119,7 @@ def restored(
 ) -> dict[bytes, Any]:
     """What comes back from rows, which for journals do not depend on where checkpoints were."""
     stage = stage_of(agent, settings)
-    loaded = [(key, row) for key, row in sorted(rows.items()) if key[:1] in stage.loaded_prefixes]
+    loaded = loaded_rows(rows, stage.loaded_prefixes)
     topic_id = decode_marker(rows[MARKER_KEY]).topic_id
     state = stage.load(partition, topic_id, rows.get, loaded)._partition
     if not isinstance(state, JournaledPartition):

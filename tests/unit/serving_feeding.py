@@ -29,6 +29,7 @@ from tables.indicators.base import Context
 from tables.indicators.sets import IndicatorSet, Outcome
 from tables.markets import Instrument, Instruments
 from tests.unit.model_records import described
+from tests.unit.partition_feeding import Kept, loaded_rows
 
 MINUTE = 60_000_000_000
 TOPIC = "test.indicators"
@@ -105,8 +106,10 @@ def wants(**changes: Any) -> Wants:
     return Wants(**chosen | changes)
 
 
-class Served:
+class Served(Kept):
     """A partition, all that it has stored and published, and its catalog."""
+
+    state: PredictionsPartition
 
     def __init__(
         self,
@@ -116,14 +119,13 @@ class Served:
         instruments: Instruments | None = None,
         wanted: Wants | None = None,
     ) -> None:
+        super().__init__()
         self.registry = Registry.at(folder)
         self.catalog = Catalog(lambda: self.registry, wanted or wants(), 8, 10**9)
         self._chosen = ServingConfiguration(
             {"1m": MINUTE, "1s": MINUTE // 60}, 0.1, 0.005, shares or {}, "test", 10**18
         )
         self._instruments = instruments or Instruments(default=Instrument(symbol="*"))
-        self.rows: dict[bytes, bytes] = {}
-        self.published: dict[str, list[Any]] = {}
         self.offset = 0
         self.state = self._load()
         self.state.begin(0)
@@ -137,9 +139,7 @@ class Served:
             self.catalog,
             self._instruments,
         )
-        loaded = [
-            row for row in sorted(self.rows.items()) if row[0][:1] in PredictionsPartition.LOADED
-        ]
+        loaded = loaded_rows(self.rows, PredictionsPartition.LOADED)
         return load(made, "topic", self.rows.get, loaded)
 
     def feed(self, values: Sequence[bytes | None]) -> None:
@@ -152,18 +152,6 @@ class Served:
         )
         self.offset += count
         self.state.apply(batch)
-
-    def checkpoint(self) -> None:
-        """Publish and store."""
-        taken = self.state.take("topic")
-        for output, records in taken.outputs.items():
-            self.published.setdefault(output, []).extend(records)
-        for key, row in taken.rows:
-            if row is None:
-                self.rows.pop(key, None)
-            else:
-                self.rows[key] = row
-        self.state.stored()
 
     def restart(self) -> None:
         """Go on from the last checkpoint, as another worker."""

@@ -20,7 +20,7 @@ from app.cli.common import CandlewickGroup
 from app.cli.completion import SHELLS, VARIABLE
 from app.contracts.reasons import REASONS
 from app.settings import PREFIX
-from app.topics import AGENTS
+from app.topics import ALL_SINKS, BURYING
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def test_options_are_offered() -> None:
 @pytest.mark.parametrize(
     ("line", "choices"),
     [
-        ("candlewick dead list --agent ", list(AGENTS)),
+        ("candlewick dead list --agent ", [*BURYING, ALL_SINKS]),
         ("candlewick dead list --reason ", list(REASONS)),
         ("candlewick dead resend --reason wrong", ["wrong_partition"]),
         ("candlewick bars SPY --kind ", ["trades", "quotes"]),

@@ -96,6 +96,30 @@ def test_a_long_value_is_cut_and_says_so() -> None:
     assert "null" in "\n".join(letter_lines(replace(LETTER, value=None)))
 
 
+def of_a_sink(reason: str) -> DeadLetter:
+    """A letter as the sinks write it."""
+    headers = (("reason", reason.encode()), ("sink", b"influx"), ("topic", b"d.bars"))
+    return replace(LETTER, topic="d.sinks.dead", reason=reason, headers=headers)
+
+
+def test_a_sink_s_letter_says_which_sink_and_what_writes_its_record_again() -> None:
+    letter = of_a_sink("InfluxDB: unable to parse ...")
+    text = "\n".join(letter_lines(letter))
+    assert "reason     InfluxDB: unable to parse ...: the sink influx will never take" in text
+    assert "then `candlewick sink replay influx --from TIME` writes the record again" in text
+    told = letter_json("sinks", letter)
+    assert (told["agent"], told["sink"]) == ("sinks", "influx")
+    assert "candlewick sink replay influx" in told["mend"]
+    assert "sink" not in letter_json("bars", LETTER)
+
+
+def test_a_list_has_sinks_letters_among_the_others_their_words_cut() -> None:
+    evil = of_a_sink("\x1b[2J" + "w" * 500)
+    header, first, second = list_lines([("sinks", evil), ("bars", LETTER)])
+    assert first.split()[2:7] == ["sinks", "1", "7", "influx:", "\\x1b[2J" + "w" * 45]
+    assert header.index("VALUE") == first.index('{"symbol"') == second.index('{"symbol"')
+
+
 def test_json_has_text_and_exact_bytes() -> None:
     value = b"\xff\x00{"
     found = letter_json("bars", replace(LETTER, value=value))
@@ -196,6 +220,9 @@ def test_the_newest_are_kept_in_any_order_within_their_bounds(
         (["resend", "0", "1", "0", "2", "--edit", "-"], "exactly one letter"),
         (["resend", "0", "1", "--edit", "-"], "--edit - needs --yes"),
         (["resend", "0", "1", "--edit", "nowhere.json"], "nowhere.json"),
+        (["resend", "0", "1", "--agent", "sinks"], "candlewick sink replay NAME --from TIME"),
+        (["list", "--agent", "sinks", "--reason", "null"], "--reason is of agents' letters"),
+        (["list", "--agent", "quality"], "'quality' is not one of"),
     ],
 )
 def test_wrong_usage_is_told_before_the_broker_is_asked(arguments: list[str], message: str) -> None:
