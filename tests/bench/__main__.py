@@ -1,9 +1,10 @@
-"""`python -m tests.bench`, what `make bench` runs: ours, a bare client, ordinary Faust, one run.
+"""`python -m tests.bench`, what `make bench` runs: ours, bare clients and others, in one run.
 
-An embedded broker in a temporary folder, one seeded input (full contract, lz4 batches as
-`candlewick replay` writes them, all of it there before anything is timed), every way in a process
-of its own, the ways taking turns. What is timed of each: `ways.py`. Every bar that ours commits is
-compared with `expected.py` after its round; a wrong one, or an error, is exit code 1.
+An embedded broker in a temporary folder, seeded input (lz4 batches as `candlewick replay` writes
+them, all of it there before anything is timed), every way in a process of its own, the ways taking
+turns. What is timed of each: `ways.py`, `peers/rounds.py`. The bars of each are compared with
+`expected.py` after its round; a wrong one, or an error, is exit code 1. What is not installed is
+left out, and the table says how to install it.
 """
 
 from __future__ import annotations
@@ -12,36 +13,56 @@ import argparse
 import json
 import logging
 import os
-import secrets
 import shlex
 import signal
 import sys
 import tempfile
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 from app.broker import BrokerConfig, EmbeddedBroker
 from app.setting_groups import BrokerSettings
-from app.settings import PREFIX, Settings
+from app.settings import PREFIX
 from tests.bench import report, ways
 from tests.bench.child import ChildError
-from tests.bench.expected import Bar, Key, expected_bars
-from tests.bench.log import write_ticks
-from tests.bench.profiling import profile
-from tests.bench.ticks import RATE, Ticks, make_ticks
+from tests.bench.inputs import EVERYWHERE, PEER_RECORDS, Input, Plan
+from tests.bench.peers import place
+from tests.bench.ticks import FULL, RECORDS
 
-WAYS = ("bare", "ours", "faust")
-#: A run of the defaults takes some two minutes; after this one ends itself.
-LIMIT_SECONDS = 900
+#: The number of symbols that every way is measured with, where it is asked for.
+MAIN_SYMBOLS = 500
+#: A run of the defaults takes some ten minutes; after this one ends itself.
+LIMIT_SECONDS = 3_600
+#: What a round may end with.
+FAILURES = (ways.WrongBarsError, ChildError)
+#: Characters of the reason that the table shows.
+SHOWN = 300
 
 
-def parse() -> argparse.Namespace:
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--records", type=int, default=2_000_000, help="of bare and ours")
-    parser.add_argument("--faust-records", type=int, default=30_000, help="of idiomatic Faust")
-    parser.add_argument("--symbols", type=int, default=500)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--records", type=int, default=4_000_000, help="trades of the bare clients and ours"
+    )
+    parser.add_argument(
+        "--peer-records", type=_numbers, default={}, metavar="WAY=N,...",
+        help="trades of others; " + ",".join(f"{way}={n}" for way, n in PEER_RECORDS.items()),
+    )  # fmt: skip
+    parser.add_argument(
+        "--symbols", default="500,8,10000",
+        help=f"numbers of them; all ways with {MAIN_SYMBOLS} or the first, "
+        f"{' and '.join(EVERYWHERE)} with each (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--record", choices=RECORDS, default=FULL,
+        help="all fields and five intervals, or symbol, price, size, time and bars of a second",
+    )  # fmt: skip
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--disorder-ms", type=int, default=0, help="below 1000: no revisions")
@@ -49,20 +70,32 @@ def parse() -> argparse.Namespace:
         "--fetch-bytes", type=int, default=BrokerSettings().fetch_max_bytes,
         help="of a partition and fetch, for bare and ours (default: the setting's)",
     )  # fmt: skip
-    parser.add_argument("--only", default=",".join(WAYS), help="some of %(default)s")
+    parser.add_argument("--only", default=",".join(report.NAMES), help="some of %(default)s")
+    parser.add_argument("--no-stages", action="store_true", help="no round with clocks in it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument(
         "--profile", type=Path, metavar="FILE",
         help="one round of ours under py-spy (or cProfile), its data to FILE; nothing else",
     )  # fmt: skip
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(given)
     chosen.only = chosen.only.split(",")
-    if not set(chosen.only) <= set(WAYS):
-        parser.error(f"--only {','.join(chosen.only)}; expected some of {','.join(WAYS)}")
+    if not set(chosen.only) <= report.NAMES.keys():
+        parser.error(f"--only {','.join(chosen.only)}; expected some of {','.join(report.NAMES)}")
+    chosen.symbols = [int(each) for each in chosen.symbols.split(",")]
+    if not set(chosen.peer_records) <= PEER_RECORDS.keys():
+        parser.error(f"--peer-records: expected some of {','.join(PEER_RECORDS)}")
+    if chosen.disorder_ms and set(chosen.only) & PEER_RECORDS.keys():
+        # They take what comes for what traded next.
+        parser.error(f"--disorder-ms: not with {','.join(PEER_RECORDS)}; use --only")
     for name in ("json", "profile"):
         path = getattr(chosen, name)
         setattr(chosen, name, None if path is None else path.resolve())
     return chosen
+
+
+def _numbers(text: str) -> dict[str, int]:
+    pairs = (each.partition("=") for each in text.split(","))
+    return {way: int(number) for way, _, number in pairs}
 
 
 def say(text: str) -> None:
@@ -70,89 +103,69 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-class Bench:
-    """One run: the settings, the input, what it should become."""
-
-    def __init__(self, chosen: argparse.Namespace, folder: Path, url: str) -> None:
-        self.chosen = chosen
-        self.folder = folder
-        self._url = url
-        self._name = f"bench-{secrets.token_hex(4)}"
-        self._written = 0
-        self.expected: dict[Key, Bar] = {}
-
-    def settings(self, suffix: str = "", deployment: str = "bench") -> Settings:
-        """Defaults, on our broker; the input topic's name has the suffix."""
-        return Settings(
-            broker={"url": self._url, "fetch_max_bytes": self.chosen.fetch_bytes},  # type: ignore[arg-type]
-            topics={"partitions": self.chosen.partitions},  # type: ignore[arg-type]
-            topic_prefix=f"{self._name}{suffix}.",
-            deployment=deployment,
-            agents=("bars",),
-        )
-
-    def prepare(self, ticks: Ticks) -> None:
-        """Write the input, compute the bars."""
-        began = time.monotonic()
-        self._written = write_ticks(self.settings(), ticks, control=True)
-        if "faust" in self.chosen.only and not self.chosen.profile:
-            few = make_ticks(self.chosen.faust_records, self.chosen.symbols, 0)
-            write_ticks(self.settings("-faust"), few, control=False)
-        self.expected = expected_bars(ticks)
-        say(
-            f"input: {len(ticks):,} trades, {len(self.expected):,} bars to come of them "
-            f"({time.monotonic() - began:.0f} s)"
-        )
-
-    def measure(self, way: str, number: int) -> ways.Round:
-        """One round of a way."""
-        folder = self.folder / f"{way}-{number}"
-        if way == "bare":
-            return ways.bare(self.settings(), folder, self._written)
-        if way == "faust":
-            records = self.chosen.faust_records
-            return ways.idiomatic_faust(self.settings("-faust"), folder, records, number)
-        settings = self.settings(deployment=f"bench-{number}")
-        return ways.ours(settings, folder, self._written, self.expected)
-
-    def profile(self) -> str:
-        """One round of ours under a profiler."""
-        return profile(
-            self.settings(), self.folder / "profile", self._written, self.expected,
-            self.chosen.profile,
-        )  # fmt: skip
+def main_symbols(numbers: Sequence[int]) -> int:
+    """The number of symbols that all ways are measured with."""
+    return MAIN_SYMBOLS if MAIN_SYMBOLS in numbers else numbers[0]
 
 
-def run(chosen: argparse.Namespace, folder: Path) -> None:
-    """Start a broker, measure, report; the broker is stopped whatever happens."""
+def ways_of(symbols: int, main: int, only: Sequence[str], missing: Mapping[str, str]) -> list[str]:
+    """The ways to measure with so many symbols, in the order of their turns."""
+    turns = only if symbols == main else [way for way in only if way in EVERYWHERE]
+    return [way for way in turns if way not in missing]
+
+
+def measure(
+    chosen: argparse.Namespace, one: Input, turns: Sequence[str], failed: dict[str, str]
+) -> report.Measured:
+    """All rounds of an input, the ways taking turns; another's failure ends its rounds alone."""
+    say(one.prepare())
+    rounds: dict[str, list[ways.Round]] = {way: [] for way in turns}
+    for number in range(1, chosen.rounds + 1):
+        for way in list(rounds):
+            try:
+                rounds[way].append(one.measure(way, number))
+            except FAILURES as error:
+                if way not in PEER_RECORDS:
+                    raise
+                say(f"round {number}: {report.NAMES[way]} failed: {error}")
+                failed[way] = f"failed in round {number}: {' '.join(str(error).split())[:SHOWN]}"
+                del rounds[way]
+            else:
+                say(f"round {number}: {report.NAMES[way]}: {rounds[way][-1].rate:,.0f}/s")
+    stages = {}
+    if "ours" in turns and not chosen.no_stages:
+        stages = one.stage_costs()
+    return one.measured(rounds, stages)
+
+
+def run(chosen: argparse.Namespace, folder: Path) -> int:
+    """Start a broker, measure, report; the exit code. The broker is stopped whatever happens."""
     broker = EmbeddedBroker(BrokerConfig(folder / "kafka"))
     try:
         broker.start()
         broker.wait_ready()
-        bench = Bench(chosen, folder, broker.url)
-        bench.prepare(make_ticks(chosen.records, chosen.symbols, chosen.disorder_ms * 1_000_000))
+        plan = Plan(
+            broker.url, folder, chosen.records, chosen.record, chosen.partitions,
+            chosen.disorder_ms, chosen.fetch_bytes, PEER_RECORDS | chosen.peer_records,
+        )  # fmt: skip
+        main = main_symbols(chosen.symbols)
         if chosen.profile:
-            say(bench.profile())
-            return
-        measured: dict[str, list[ways.Round]] = {way: [] for way in WAYS if way in chosen.only}
-        for number in range(1, chosen.rounds + 1):
-            for way, rounds in measured.items():
-                rounds.append(bench.measure(way, number))
-                right = ", all bars right" if way == "ours" else ""
-                say(f"round {number}: {report.NAMES[way]}: {rounds[-1].rate:,.0f}/s{right}")
-        defaults = bench.settings()
-        input_text = (
-            f"{chosen.records:,} trades of {chosen.symbols} symbols over {chosen.partitions} "
-            f"partitions, {RATE:,} a second of event time, disorder {chosen.disorder_ms} ms, "
-            f"{defaults.topics.compression}, fetches of {chosen.fetch_bytes:,} bytes; "
-            f"{len(bench.expected):,} bars of {len(defaults.bars.intervals)} intervals; "
-            f"idiomatic Faust {chosen.faust_records:,}"
-        )
+            one = Input(plan, main, ())
+            say(one.prepare())
+            say(one.profile(chosen.profile))
+            return 0
+        missing = {way: why for way, why in place.missing().items() if way in chosen.only}
+        failed: dict[str, str] = {}
+        inputs = []
+        for symbols in chosen.symbols:
+            turns = ways_of(symbols, main, chosen.only, missing)
+            inputs.append(measure(chosen, Input(plan, symbols, turns), turns, failed))
         command = shlex.join(["python", "-m", "tests.bench", *sys.argv[1:]])
-        result = report.as_json(measured, input_text, command)
+        result = report.as_json(inputs, command, missing | failed, place.versions())
         say(report.as_text(result))
         if chosen.json:
             chosen.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return 1 if failed else 0
     finally:
         broker.stop()
 
@@ -180,11 +193,10 @@ def main() -> int:
         # The engine is measured, not what writes beside it.
         os.environ["CANDLEWICK_SINKS__DRIVERS"] = "none"
         try:
-            run(chosen, Path(name))
-        except (ways.WrongBarsError, ChildError) as error:
+            return run(chosen, Path(name))
+        except FAILURES as error:
             print(f"bench failed: {error}", file=sys.stderr)
             return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -70,16 +70,18 @@ def running(
     arguments: Sequence[str] = (),
     environment: dict[str, str] | None = None,
     prefix: Sequence[str] = (),
+    starting: Sequence[str] = (sys.executable, "-m"),
 ) -> Iterator[Child]:
     """Run `python -m module` with `told` to read; it is ended when the block is left.
 
     Args:
         folder: empty or new; holds marks, log and whatever the child keeps.
         prefix: command in front, which must pass on SIGTERM or end with its child.
+        starting: another way to start the module than this Python.
     """
     folder.mkdir(parents=True)
     told = {**told, "marks": str(folder)}
-    command = [*prefix, sys.executable, "-m", module, *arguments]
+    command = [*prefix, *starting, module, *arguments]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command,

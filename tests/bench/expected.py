@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,20 +19,30 @@ SECOND = 1_000_000_000
 #: Of a VWAP, whose sum here is not exact.
 RELATIVE_TOLERANCE = 1e-9
 FIELDS = ("open", "high", "low", "close", "volume", "trades", "sources")
+#: What the bars of others are compared in, and their length.
+PEER_FIELDS = ("open", "high", "low", "close", "volume", "trades")
+PEER_INTERVAL = "1s"
 
 Key: TypeAlias = tuple[str, str, int]
 Bar: TypeAlias = dict[str, Any]
 
 
-def expected_bars(ticks: Ticks) -> dict[Key, Bar]:
-    """All bars by (symbol, interval, start)."""
+def expected_bars(
+    ticks: Ticks, intervals: Mapping[str, int] = INTERVALS, *, sources: bool = True
+) -> dict[Key, Bar]:
+    """All bars by (symbol, interval, start).
+
+    Args:
+        intervals: name to seconds.
+        sources: whether the records name theirs.
+    """
     bars: dict[Key, Bar] = {}
-    for interval, seconds in INTERVALS.items():
-        bars.update(_bars(ticks, interval, seconds * SECOND))
+    for interval, seconds in intervals.items():
+        bars.update(_bars(ticks, interval, seconds * SECOND, sources))
     return bars
 
 
-def _bars(ticks: Ticks, interval: str, length: int) -> Iterator[tuple[Key, Bar]]:
+def _bars(ticks: Ticks, interval: str, length: int, named: bool) -> Iterator[tuple[Key, Bar]]:
     window = ticks.event_time // length
     order = np.lexsort((ticks.sequence, ticks.event_time, window, ticks.symbol))
     symbol, window = ticks.symbol[order], window[order]
@@ -68,12 +78,12 @@ def _bars(ticks: Ticks, interval: str, length: int) -> Iterator[tuple[Key, Bar]]
                 "volume": float(amount),
                 "vwap": vwap,
                 "trades": trades,
-                "sources": [name for bit, name in enumerate(SOURCES) if mask >> bit & 1],
+                "sources": [name for bit, name in enumerate(SOURCES) if named and mask >> bit & 1],
             },
         )
 
 
-def differences(expected: dict[Key, Bar], values: Iterable[bytes]) -> Iterator[str]:
+def differences(expected: Mapping[Key, Bar], values: Iterable[bytes]) -> Iterator[str]:
     """Yield a line for each committed record that is wrong, double or missing."""
     seen: set[Key] = set()
     for value in values:
@@ -96,3 +106,43 @@ def differences(expected: dict[Key, Bar], values: Iterable[bytes]) -> Iterator[s
     for key in expected:
         if key not in seen:
             yield f"{key}: missing"
+
+
+def peer_differences(
+    expected: Mapping[Key, Bar], values: Iterable[bytes], *, updates: bool = False
+) -> Iterator[str]:
+    """Yield a line for each one-second bar of a peer that is wrong, double or missing.
+
+    A peer closes a symbol's bar when something later comes: the last one of each may be missing.
+
+    Args:
+        values: JSON objects with symbol, start (ns) and `PEER_FIELDS`.
+        updates: a bar is published as often as it changes, and the last time holds.
+    """
+    wanted = {
+        (symbol, start): bar
+        for (symbol, interval, start), bar in expected.items()
+        if interval == PEER_INTERVAL
+    }
+    found: dict[tuple[str, int], Bar] = {}
+    for value in values:
+        bar = json.loads(value)
+        place = (bar["symbol"], bar["start"])
+        if place in found and not updates:
+            yield f"{place}: published twice: {bar}"
+        found[place] = bar
+    if not found:
+        yield "no bar was published"
+    for place, bar in found.items():
+        if place not in wanted:
+            yield f"{place}: not expected: {bar}"
+            continue
+        for field in PEER_FIELDS:
+            if bar[field] != wanted[place][field]:
+                yield f"{place}: {field} is {bar[field]}, expected {wanted[place][field]}"
+    last: dict[str, int] = {}
+    for symbol, start in wanted:
+        last[symbol] = max(start, last.get(symbol, start))
+    for symbol, start in wanted:
+        if start != last[symbol] and (symbol, start) not in found:
+            yield f"{(symbol, start)}: missing"

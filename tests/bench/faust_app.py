@@ -7,7 +7,8 @@ from typing import Any
 
 import faust
 
-from tests.bench.marks import arguments, mark
+from tests.bench.marks import arguments
+from tests.bench.peers.counting import Counter
 
 SECOND = 1_000_000_000
 TOLD = arguments()
@@ -53,16 +54,13 @@ table = app.Table(
     "bars", key_type=str, value_type=Bar, partitions=TOLD["partitions"],
     options={"driver": "rocksdict"},
 )  # fmt: skip
-count = 0
+count = Counter(TOLD)
 
 
 @app.agent(ticks)
 async def bars(stream: Any) -> None:
     """One bar a second and symbol, updated by each trade, published when the next one begins."""
-    global count
     async for trade in stream:
-        if count == 0:
-            mark("first")
         start = trade.event_time // SECOND * SECOND
         bar = table.get(trade.symbol)
         if bar is None or bar.start != start:
@@ -77,9 +75,7 @@ async def bars(stream: Any) -> None:
             bar.volume += trade.size
             bar.trades += 1
         table[trade.symbol] = bar
-        count += 1
-        if count == TOLD["records"]:
-            mark("last")
+        count()
 
 
 if __name__ == "__main__":

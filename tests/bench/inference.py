@@ -19,7 +19,13 @@ import numpy as np
 
 from models.predicting.conformal import Calibration
 from models.predicting.manifest import Member, draft_manifest
-from models.predicting.predictor import Predictor, make_predictor, predict_interval
+from models.predicting.predictor import (
+    SHARED_ROWS,
+    THREADS,
+    Predictor,
+    make_predictor,
+    predict_interval,
+)
 from models.predicting.registry_contents import LoadedVersion
 from tests.unit.model_records import described, sample_rows
 
@@ -87,7 +93,7 @@ def main() -> None:
     print(
         f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, xgboost-cpu "
         f"{version('xgboost-cpu')}: {TREES} trees, depth {DEPTH}, {FEATURES} features, "
-        f"{size:,} bytes, nthread 1, ms"
+        f"{size:,} bytes, {THREADS} threads from {SHARED_ROWS} rows on, ms"
     )
     figures = {}
     gc.disable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -14,7 +14,7 @@ from app.admin import ensure_topics
 from app.feeds.producer import TickSender
 from app.settings import Settings
 from app.topics import ticks_topic
-from tests.bench.ticks import Ticks, chunks
+from tests.bench.ticks import FULL, Ticks, chunks, keyed_chunks
 
 SECONDS = 30.0
 HISTORICAL = b'{"type":"historical"}'
@@ -26,21 +26,45 @@ def servers(settings: Settings) -> str:
     return str(settings.broker.url).removeprefix("kafka://")
 
 
-def write_ticks(settings: Settings, ticks: Ticks, *, control: bool) -> int:
-    """Make the topics and write the trades as `candlewick replay` would; the records written."""
-    return asyncio.run(_write(settings, ticks, control))
+def write_ticks(
+    settings: Settings, ticks: Ticks, *, control: bool, record: str = FULL, keyed: bool = False
+) -> int:
+    """Make the topics and write the trades as `candlewick replay` would; the records written.
+
+    Args:
+        control: with what a replay writes before and after.
+        record: of `ticks.RECORDS`.
+        keyed: with the symbol as key, which ours does not need.
+    """
+    return asyncio.run(_write(settings, control, _routed(settings, ticks, record, keyed)))
 
 
-async def _write(settings: Settings, ticks: Ticks, control: bool) -> int:
+def _routed(
+    settings: Settings, ticks: Ticks, record: str, keyed: bool
+) -> Iterator[list[list[tuple[bytes | None, bytes]]]]:
+    partitions = settings.topics.partitions
+    if keyed:
+        for pairs in keyed_chunks(ticks, partitions, record=record):
+            yield [list(part) for part in pairs]
+    else:
+        for values in chunks(ticks, partitions, record=record):
+            yield [[(None, value) for value in part] for part in values]
+
+
+async def _write(
+    settings: Settings,
+    control: bool,
+    routed: Iterable[list[list[tuple[bytes | None, bytes]]]],
+) -> int:
     await ensure_topics(settings)
     partitions = range(settings.topics.partitions)
     async with TickSender(settings) as sender:
         if control:
             for partition in partitions:
                 await sender.send(partition, [(None, HISTORICAL)])
-        for routed in chunks(ticks, settings.topics.partitions):
-            for partition, values in enumerate(routed):
-                await sender.send(partition, [(None, value) for value in values])
+        for chunk in routed:
+            for partition, records in enumerate(chunk):
+                await sender.send(partition, records)
         if control:
             for partition in partitions:
                 await sender.send(partition, [(None, FLUSH)])
@@ -49,9 +73,11 @@ async def _write(settings: Settings, ticks: Ticks, control: bool) -> int:
 
 
 def make_topics(settings: Settings, names: dict[str, int]) -> None:
-    """Make plain topics, name to partitions."""
+    """Make plain topics, name to partitions; records as old as their events are kept."""
     client = AdminClient({"bootstrap.servers": servers(settings)})
-    made = client.create_topics([NewTopic(name, count, 1) for name, count in names.items()])
+    kept = {"retention.ms": "-1"}
+    topics = [NewTopic(name, count, 1, config=kept) for name, count in names.items()]
+    made = client.create_topics(topics)
     for future in made.values():
         future.result(SECONDS)
 

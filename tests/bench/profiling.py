@@ -19,7 +19,7 @@ STAGES = {
     "forming bars": "SideChannel._send_forming",
     "decode": "Parser.parse (tables/parsing.py",
     "intake besides (texts, columns, ids)": "Intake.read",
-    "remember ids": "BarsPartition._deduplicate",
+    "remember ids": "Identifiers.take",
     "group, merge, close, publish": "BarsPartition.apply",
     "batches to the agent": "BarsState.apply",
     "checkpoint: freeze rows": "take (tables/snapshot.py",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,11 @@ CONDITIONS: tuple[tuple[str, ...], ...] = (
     ("odd_lot",), ("iso",), ("iso", "odd_lot"),
 )  # fmt: skip
 
+#: Kinds of records: all fields of the contract, or symbol, price, size and time.
+FULL, FOUR = RECORDS = ("full", "four")
+
 Int64Array = npt.NDArray[np.int64]
+Record = TypeVar("Record", bytes, tuple[bytes, bytes])
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,12 @@ class Ticks:
         return len(self.symbol)
 
 
-def make_ticks(records: int, symbols: int, disorder: int, seed: int = 1) -> Ticks:
+def make_ticks(records: int, symbols: int, disorder: int, seed: int = 1, rate: int = RATE) -> Ticks:
     """Make trades: skewed symbols, random walks in cents, exponential gaps.
 
     Args:
         disorder: ns that a trade may arrive after its turn; below the grace no bar is revised.
+        rate: trades a second of event time, over all symbols.
     """
     random = np.random.default_rng(seed)
     weight = 1.0 / (np.arange(symbols) + 20.0) ** 0.8
@@ -67,7 +73,7 @@ def make_ticks(records: int, symbols: int, disorder: int, seed: int = 1) -> Tick
     cents = np.empty(records, dtype=np.int64)
     # The floor never binds in a sensible run; it keeps prices positive in any.
     cents[by_symbol] = np.maximum(walked + offset[symbol[by_symbol]], 1)
-    gaps = random.exponential(1e9 / RATE, records).astype(np.int64) + 1
+    gaps = random.exponential(1e9 / rate, records).astype(np.int64) + 1
     ticks = Ticks(
         [_name(index) for index in range(symbols)],
         symbol,
@@ -103,17 +109,66 @@ def _take(ticks: Ticks, chosen: npt.NDArray[np.intp] | slice) -> Ticks:
     )
 
 
-def chunks(ticks: Ticks, partitions: int, size: int = 40_000) -> Iterator[list[list[bytes]]]:
+def first_of(ticks: Ticks, count: int) -> Ticks:
+    """The first trades of the log."""
+    return _take(ticks, slice(0, count))
+
+
+def chunks(
+    ticks: Ticks, partitions: int, size: int = 40_000, *, record: str = FULL
+) -> Iterator[list[list[bytes]]]:
     """Yield chunks of the log: for each partition its values, in log order."""
+    for part, routes in _parts(ticks, partitions, size):
+        yield _shared_out(values_of(part, record), routes, partitions)
+
+
+def keyed_chunks(
+    ticks: Ticks, partitions: int, size: int = 40_000, *, record: str = FULL
+) -> Iterator[list[list[tuple[bytes, bytes]]]]:
+    """Yield the same with the symbol as each record's key, which others than ours need."""
+    keys = [name.encode() for name in ticks.symbols]
+    for part, routes in _parts(ticks, partitions, size):
+        values = values_of(part, record)
+        pairs = [
+            (keys[symbol], value)
+            for symbol, value in zip(part.symbol.tolist(), values, strict=True)
+        ]
+        yield _shared_out(pairs, routes, partitions)
+
+
+def _parts(ticks: Ticks, partitions: int, size: int) -> Iterator[tuple[Ticks, list[int]]]:
+    """Chunks of trades, and the partition of each trade."""
     home = np.array([(murmur2(name.encode()) & 0x7FFF_FFFF) % partitions for name in ticks.symbols])
     for begin in range(0, len(ticks), size):
         part = _take(ticks, slice(begin, begin + size))
-        values = _values(part)
-        routes = home[part.symbol].tolist()
-        routed: list[list[bytes]] = [[] for _ in range(partitions)]
-        for route, value in zip(routes, values, strict=True):
-            routed[route].append(value)
-        yield routed
+        yield part, home[part.symbol].tolist()
+
+
+def _shared_out(records: list[Record], routes: list[int], partitions: int) -> list[list[Record]]:
+    routed: list[list[Record]] = [[] for _ in range(partitions)]
+    for route, record in zip(routes, records, strict=True):
+        routed[route].append(record)
+    return routed
+
+
+def values_of(ticks: Ticks, record: str) -> list[bytes]:
+    """The trades as JSON: `full`, all fields of the contract, or `four` of them."""
+    return _values(ticks) if record == FULL else _four(ticks)
+
+
+def _four(ticks: Ticks) -> list[bytes]:
+    heads = [f'{{"symbol":"{name}","price":' for name in ticks.symbols]
+    rows = zip(
+        ticks.symbol.tolist(),
+        (ticks.cents / 100.0).tolist(),
+        ticks.size.tolist(),
+        ticks.event_time.tolist(),
+        strict=True,
+    )
+    return [
+        f'{heads[symbol]}{price!r},"size":{size},"event_time":{time}}}'.encode()
+        for symbol, price, size, time in rows
+    ]
 
 
 def _values(ticks: Ticks) -> list[bytes]:
