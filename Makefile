@@ -6,8 +6,10 @@
 #   make simulate   simulated histories of crashes and faults: SEEDS=200 of them, from seed FIRST=0 on
 #   make planted mistakes planted in the engine, and how many histories find each
 #   make chaos   workers, broker and disks that fail under load; SEED=1 MINUTES=10 WORKERS=3
+#   make chaos-sinks   the stores of the sinks that fail under load; SEED=1 MINUTES=0 ARGS="--sinks influx"
 #   make killing REPLAY=FILE   a run whose workers are killed every 5 s, against an undisturbed one
 #   make bench   the benchmarks; ARGS are of the first, bars
+#   make bench-peers   what the first of them measures beside: Quix Streams, Bytewax, Kafka Streams
 #   make scaling the same backlog with 1, 2 and 4 workers
 #   make rebalances   pauses of bars when workers join, leave and die
 #   make restore rows a second from changelog and local store, against Faust's
@@ -36,7 +38,7 @@ STAMP := .venv/.set-up
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := setup
-.PHONY: setup run test chromium postgresql promtool influxd simulate planted chaos killing bench scaling rebalances \
+.PHONY: setup run test chromium postgresql promtool influxd simulate planted chaos chaos-sinks killing bench bench-peers scaling rebalances \
   restore soak check lock clean
 
 setup: $(STAMP)
@@ -110,6 +112,9 @@ planted: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(or $(MINUTES),10) --workers $(WORKERS) $(ARGS)
 
+chaos-sinks: $(STAMP)
+	$(BIN)/python -m tests.chaos.sinks --seed $(SEED) --minutes $(or $(MINUTES),0) $(ARGS)
+
 killing: $(STAMP)
 	$(BIN)/python -m tests.chaos.killing --replay $(REPLAY) $(ARGS)
 
@@ -125,8 +130,14 @@ restore: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m tests.bench.soak --minutes $(or $(MINUTES),60) $(ARGS)
 
+# Into the user's cache: they do not resolve with ours. Kafka Streams needs a javac.
+bench-peers: $(STAMP)
+	$(BIN)/python -m tests.bench.peers
+
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.latency
+	$(BIN)/python -m tests.bench.scale
 	$(BIN)/python -m tests.bench.indicators
 	$(BIN)/python -m tests.bench.closing
 	$(BIN)/python -m tests.bench.inference
