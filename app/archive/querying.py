@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +44,38 @@ def query(location: str | Path | Store, sql: str) -> pa.Table:
         ValueError, ImportError: see `open_store`.
     """
     store = open_store(location) if isinstance(location, str | Path) else location
-    state = read_state(store)
+    with _opened(store, read_state(store)) as connection:
+        try:
+            _must_be_query(connection, sql)
+            found: pa.Table = connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise QueryError(" ".join(str(error).split())) from None
+    return found
+
+
+def stream(
+    store: Store, state: State, statements: Iterable[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of queries, one query after the other, at most so many rows at a time.
+
+    Args:
+        state: of the archive, now or a while ago: files that were replaced since are there still.
+        statements: SQL of our own.
+
+    Raises:
+        ArchiveError: a file that the state names cannot be read, or not any more.
+    """
+    with _opened(store, state) as connection:
+        for sql in statements:
+            try:
+                yield from connection.sql(sql).to_arrow_reader(rows)
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                raise ArchiveError(" ".join(str(error).split())) from None
+
+
+@contextmanager
+def _opened(store: Store, state: State) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a connection with the views of a state."""
     with (
         tempfile.TemporaryDirectory(prefix="candlewick-query-") as scratch,
         duckdb.connect(config={"temp_directory": scratch}) as connection,
@@ -52,12 +84,7 @@ def query(location: str | Path | Store, sql: str) -> pa.Table:
             _prepare(connection, store, state)
         except duckdb.Error as error:
             raise ArchiveError(" ".join(str(error).split())) from None
-        try:
-            _must_be_query(connection, sql)
-            found: pa.Table = connection.sql(sql).to_arrow_table()
-        except duckdb.Error as error:
-            raise QueryError(" ".join(str(error).split())) from None
-    return found
+        yield connection
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, store: Store, state: State) -> None:

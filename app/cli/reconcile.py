@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,47 @@ LEFT_OUT = {
     "open": "not closed yet",
     "moving": "changed meanwhile",
     "cut": "no longer whole in the log",
+    "unwritten": "not written by the sink yet",
 }
+
+
+#: Where bars are compared that are not the topic's, in words.
+STORES = {"archive": "the archive", "influx": "InfluxDB"}
+
+
+@dataclass(frozen=True)
+class _Places:
+    """What is compared: bars of the topic or a store, records of Kafka or the archive."""
+
+    against: str
+    log: str
+    archive: str | None
 
 
 @click.command()
 @click.option("--from", "begin", metavar="TIME", callback=event_time, help="Bars that start here.")
 @click.option("--to", "end", metavar="TIME", callback=event_time, help="Bars that start before.")
 @click.option("--agent", type=click.Choice(WINDOWED), help="Only this agent's; else all agents'.")
+@click.option(
+    "--against",
+    type=click.Choice(("topic", "archive", "influx")),
+    default="topic",
+    show_default=True,
+    help="Whose bars are compared.",
+)
+@click.option(
+    "--log",
+    "log",
+    type=click.Choice(("kafka", "archive")),
+    default="kafka",
+    show_default=True,
+    help="Where the ticks are read; the archive's, and behind them Kafka's.",
+)
+@click.option(
+    "--archive",
+    metavar="LOCATION",
+    help="A folder or an address such as s3://bucket/archive; else the deployment's.",
+)
 @click.option(
     "--threshold",
     type=SHARE,
@@ -63,6 +98,9 @@ def reconcile(
     begin: int | None,
     end: int | None,
     agent: str | None,
+    against: str,
+    log: str,
+    archive: str | None,
     threshold: float,
     count: int,
     deployment: str | None,
@@ -76,17 +114,28 @@ def reconcile(
     and extra bars differ in every field.
     Zero is the goal. Exit code 1: a field drifts by more than the threshold.
 
+    Published are those of the topic; or, by --against, those that the sinks have written into the
+    archive or InfluxDB (read with the reader's token, CANDLEWICK_INFLUX__READER_TOKEN_FILE). What
+    a sink has not written yet is left out and counted. docs/reconcile.md tells more.
+
     \b
     --json prints an array of objects, one an agent: agent, records, bars, missing,
     extra, left_out, fields (compared, unequal, drift, largest_absolute,
-    largest_relative), differences, notes; shares are from 0 to 1. Example:
+    largest_relative), differences, notes; with --against archive or influx also
+    against, doubled; shares are from 0 to 1. Examples:
       candlewick reconcile --from 2026-11-20T14:30:00Z --to 2026-11-20T21:00:00Z --list 20
+      candlewick reconcile --against archive --log archive
     """
     from app.reconcile.judging import FOREVER, NEVER, Span
     from app.reconcile.reading import why_not
 
+    if archive is not None and "archive" not in (against, log):
+        raise click.UsageError("--archive needs --against archive or --log archive")
     chosen = read_settings(deployment=deployment, topic_prefix=topic_prefix)
-    agents = chosen.agents if agent is None else (agent,)
+    windowed = tuple(each for each in chosen.agents if each in WINDOWED)
+    agents = windowed if agent is None else (agent,)
+    if not agents:
+        raise click.UsageError("none of the agents publishes bars of windows: --agent says which")
     reason = why_not(chosen) if "bars" in agents else None
     if reason is not None:
         raise click.UsageError(f"{reason}; --agent quotes is possible")
@@ -94,7 +143,8 @@ def reconcile(
     if span.begin >= span.end:
         raise click.UsageError("--from is not before --to")
     settings = reachable(chosen.model_copy(update={"agents": agents}))
-    found = run_async(lambda: _reconcile(settings, span, count))
+    places = _Places(against, log, archive)
+    found = run_async(lambda: _reconcile(settings, span, count, places))
     clear_progress()
     if as_json:
         print_json([drift.to_json() for drift in found])
@@ -103,7 +153,7 @@ def reconcile(
     for note in (note for drift in found for note in drift.notes):
         say(f"candlewick: {note}")
     for drift in found:
-        if not drift.bars + drift.missing + drift.extra:
+        if not drift.bars + drift.missing + drift.extra + drift.doubled:
             say(f"candlewick: {drift.agent}: there are no closed bars to compare")
     wrong = [
         f"{drift.agent} {one.name} {drift.share(one):.3%}"
@@ -115,11 +165,18 @@ def reconcile(
         click.get_current_context().exit(exits.FAILURE)
 
 
-async def _reconcile(settings: Settings, span: Span, count: int) -> list[Drift]:
+async def _reconcile(settings: Settings, span: Span, count: int, places: _Places) -> list[Drift]:
     from agents.windowed import bars_configuration
+    from app.reconcile.logs import make_log
     from app.reconcile.reading import reconcile as compared
+    from app.reconcile.stores import make_store
     from app.run.outcomes import check_deployment
 
+    # First: what is not set is said at once.
+    stores = {
+        agent: make_store(settings, agent, places.against, places.archive)
+        for agent in settings.agents
+    }
     await check_deployment(settings)
     configuration = bars_configuration(settings)
     return [
@@ -130,6 +187,8 @@ async def _reconcile(settings: Settings, span: Span, count: int) -> list[Drift]:
             span,
             count,
             lambda done, total, agent=agent: show_progress(agent, done, total),  # type: ignore[misc]
+            store=stores[agent],
+            log=make_log(settings, agent, places.log, places.archive),
         )
         for agent in settings.agents
     ]
@@ -152,9 +211,11 @@ def drift_lines(drift: Drift) -> list[str]:
         ]
         for one in drift.fields
     ]
+    store = "" if drift.against is None else f" of {STORES[drift.against]}"
+    doubled = "" if drift.against is None else f", {drift.doubled:,} doubled"
     lines = [
-        f"{drift.agent}: {drift.bars:,} bars compared with {drift.records:,} records of the log, "
-        f"{drift.missing:,} missing, {drift.extra:,} extra",
+        f"{drift.agent}: {drift.bars:,} bars{store} compared with {drift.records:,} records of the "
+        f"log, {drift.missing:,} missing, {drift.extra:,} extra{doubled}",
         f"windows left out: {', '.join(left_out)}",
         *table_lines(rows),
     ]

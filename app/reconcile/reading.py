@@ -1,4 +1,8 @@
-"""Reconcile a deployment on its broker: markers, bars, markers again, then the log.
+"""Reconcile a deployment: its bars as the topic or a store has them, and its log.
+
+With the topic, markers are read before and after its bars, and what moves between is left out. A
+store may be behind the topic, and cannot be read at one moment: so whatever the topic tells of
+behind the store's position, until the store has been read, is left out where it differs.
 
 A partition whose log has corrections is read three times: for the sums and its corrections, for the
 trades that these name, and for the sums without what was cancelled.
@@ -6,31 +10,35 @@ trades that these name, and for the sums without what was cancelled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from aiokafka import TopicPartition
 
 from app.contracts.batch import RecordBatch
-from app.reconcile.batch import FIELDS, Values
-from app.reconcile.compare import Drift, compare
+from app.reconcile.compare import Comparison, Drift
 from app.reconcile.corrections import Naming
-from app.reconcile.judging import Correction, Key, Span
+from app.reconcile.judging import NEVER, Correction, Key, Span
+from app.reconcile.logs import KafkaLog, Log, Ranges
+from app.reconcile.stores import Store
+from app.reconcile.topic import Topic
 from app.reconcile.windows import LogPartition, Recomputed
 from app.run.errors import RunError
-from app.run.export import LAYOUTS
 from app.run.outcomes import read_markers
 from app.run.reader import bounds, partitions_of, read_range
 from app.settings import Settings
-from app.topics import bars_topic, output_topic, source_topic
+from app.topics import output_topic
 from tables.configuration import BarsConfiguration
 from tables.partitioning import partition_of
 
 #: Records taken at once, some 20 MB of columns and values.
 CHUNK_RECORDS = 20_000
+#: Bars of a store that are held at once, about.
+PART_BARS = 20_000
+Value = TypeVar("Value")
 Progress = Callable[[int, int], None]
-Ranges = dict[TopicPartition, tuple[int, int]]
+Logs = dict[int, LogPartition]
 
 
 class Reader(Protocol):
@@ -59,8 +67,11 @@ async def reconcile(
     span: Span,
     worst: int = 0,
     progress: Progress = lambda done, total: None,
+    *,
+    store: Store | None = None,
+    log: Log | None = None,
 ) -> Drift:
-    """Compare an agent's published bars with what its log says, as far as it is committed.
+    """Compare an agent's bars with what its log says, as far as it is committed.
 
     Args:
         settings: of the deployment; `why_not` is None for them.
@@ -69,79 +80,130 @@ async def reconcile(
         span: starts of the bars that are compared.
         worst: differences to list.
         progress: told how many records of how many are read, in each reading anew.
+        store: has the bars that are compared; None: the topic.
+        log: where the records are read; None: Kafka.
 
     Raises:
-        BrokerUnreachableError, RunError: a topic cannot be read, or is another one, or its
-            retention has removed records while it was read.
+        BrokerUnreachableError, RunError: a topic or store cannot be read, or is another one, or
+            its retention has removed records while it was read.
     """
-    ours = settings.model_copy(update={"agents": (agent,)})
-    topic = source_topic(settings, agent)
-    before = await _committed(ours)
-    published, notes = await _published(settings, agent, span)
-    after = await _committed(ours)
-    limits = await bounds(settings, await partitions_of(settings, [topic]))
-    ranges: Ranges = {}
-    logs: dict[int, LogPartition] = {}
-    for place, (first, end) in sorted(limits.items()):
-        number = place.partition
-        upto = after.get(number, 0)
-        if upto > end:
-            raise RunError(
-                f"{topic} partition {number} ends at {end}, but the deployment has applied "
-                f"{upto} of it: it is another topic of this name"
-            )
-        ranges[place] = (first, max(first, upto))
-        logs[number] = LogPartition(configuration, agent, number, span, whole=first == 0)
-    counts = await _read(settings, ranges, before, logs, progress)
-    corrections = {number: log.corrections for number, log in logs.items() if log.corrections}
-    if corrections:
+    read = _Reading(settings, configuration, agent, span, log or KafkaLog(settings, agent))
+    topic = Topic(settings, agent)
+    if store is None:
+        before = await read.committed()
+        published, notes = await topic.bars(span)
+        logs, count = await read.logs(before, await read.committed(), progress)
+        comparison = Comparison(agent, _together(logs))
+        comparison.take(_known(published, logs))
+        drift = comparison.result(worst)
+    else:
+        # In this order: what the topic had by then is in what is recomputed.
+        begins = await topic.committed_ends()
+        positions = await store.positions()
+        begins = {each: min(end, positions.get(each, 0)) for each, end in begins.items()}
+        after = await read.committed()
+        logs, count = await read.logs(after, after, progress)
+        recomputed = _together(logs)
+        comparison = Comparison(agent, recomputed)
+        first = min((each.known_after + 1 for each in logs.values()), default=NEVER)
+        part = Span(max(span.begin, first), span.end)
+        async for held in store.bars(part, _cuts(recomputed)):
+            comparison.take(_known(held.bars, logs))
+            comparison.take_copies(_known(held.copies, logs))
+        drift = comparison.result(worst, await topic.touched(begins, span))
+        drift.against, notes = store.name, store.notes(drift)
+    drift.records, drift.notes = count, [*notes, *read.log.notes()]
+    return drift
+
+
+class _Reading:
+    """One agent's log, read as often as it takes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        configuration: BarsConfiguration,
+        agent: str,
+        span: Span,
+        log: Log,
+    ) -> None:
+        self._settings, self._agent = settings, agent
+        self._configuration, self._span = configuration, span
+        self.log = log
+
+    async def committed(self) -> dict[int, int]:
+        """Return the next source offset of each partition with a marker."""
+        ours = self._settings.model_copy(update={"agents": (self._agent,)})
+        markers = await read_markers(ours)
+        return {place.partition: marker.next for place, marker in markers.items()}
+
+    async def logs(
+        self, before: Mapping[int, int], after: Mapping[int, int], progress: Progress
+    ) -> tuple[Logs, int]:
+        """Sum each partition's log up to `after`; from `before` on windows are moving.
+
+        Return the sums, and how many records there were.
+        """
+        settings, agent, configuration = self._settings, self._agent, self._configuration
+        ranges: dict[TopicPartition, tuple[int, int]] = {}
+        logs: Logs = {}
+        for place, (first, end) in sorted((await self.log.ranges()).items()):
+            number = place.partition
+            upto = after.get(number, 0)
+            if upto > end:
+                raise RunError(
+                    f"{place.topic} partition {number} ends at {end}, but the deployment has "
+                    f"applied {upto} of it: it is another topic of this name"
+                )
+            ranges[place] = (first, max(first, upto))
+            logs[number] = LogPartition(configuration, agent, number, self._span, whole=first == 0)
+        counts = await self._read(ranges, before, logs, progress)
+        total = sum(counts.values())
+        corrections = {number: log.corrections for number, log in logs.items() if log.corrections}
+        if not corrections:
+            return logs, total
         if not all(logs[number].whole for number in corrections):
             corrections = await _without_refused(settings, agent, corrections)
         again = {place: each for place, each in ranges.items() if place.partition in corrections}
         namings = {
             number: Naming(configuration, number, each) for number, each in corrections.items()
         }
-        _same(await _read(settings, again, before, namings, progress), counts)
+        _same(await self._read(again, before, namings, progress), counts)
         anew = {
             number: LogPartition(
                 configuration,
                 agent,
                 number,
-                span,
+                self._span,
                 whole=logs[number].whole,
                 changes=naming.changes,
             )
             for number, naming in namings.items()
         }
-        _same(await _read(settings, again, before, anew, progress), counts)
-        logs |= anew
-    recomputed = _together(logs)
-    drift = compare(agent, recomputed, _known(published, logs), worst)
-    drift.records, drift.notes = sum(counts.values()), notes
-    return drift
+        _same(await self._read(again, before, anew, progress), counts)
+        return logs | anew, total
 
-
-async def _read(
-    settings: Settings,
-    ranges: Ranges,
-    before: Mapping[int, int],
-    readers: Mapping[int, Reader],
-    progress: Progress,
-) -> dict[TopicPartition, int]:
-    """Give each partition's log to its reader; return how many records each had."""
-    total = sum(end - first for first, end in ranges.values())
-    done: dict[int, int] = {}
-    counts = dict.fromkeys(ranges, 0)
-    async for place, fetched in read_range(settings, ranges):
-        reader = readers[place.partition]
-        for part, moving in _parts(fetched, before.get(place.partition, 0)):
-            if moving:
-                reader.mark()
-            reader.take(_batch(place, part))
-        counts[place] += len(fetched)
-        done[place.partition] = fetched[-1].offset + 1 - ranges[place][0]
-        progress(sum(done.values()), total)
-    return counts
+    async def _read(
+        self,
+        ranges: Ranges,
+        before: Mapping[int, int],
+        readers: Mapping[int, Reader],
+        progress: Progress,
+    ) -> dict[TopicPartition, int]:
+        """Give each partition's log to its reader; return how many records each had."""
+        total = sum(end - first for first, end in ranges.values())
+        done: dict[int, int] = {}
+        counts = dict.fromkeys(ranges, 0)
+        async for place, fetched in self.log.read(ranges):
+            reader = readers[place.partition]
+            for part, moving in _parts(fetched, before.get(place.partition, 0)):
+                if moving:
+                    reader.mark()
+                reader.take(_batch(place, part))
+            counts[place] += len(fetched)
+            done[place.partition] = fetched[-1].offset + 1 - ranges[place][0]
+            progress(sum(done.values()), total)
+        return counts
 
 
 def _same(counts: Mapping[TopicPartition, int], before: Mapping[TopicPartition, int]) -> None:
@@ -176,37 +238,6 @@ async def _without_refused(
     }
 
 
-async def _committed(settings: Settings) -> dict[int, int]:
-    """Return the next source offset of each partition with a marker; one agent's settings."""
-    markers = await read_markers(settings)
-    return {place.partition: marker.next for place, marker in markers.items()}
-
-
-async def _published(
-    settings: Settings, agent: str, span: Span
-) -> tuple[dict[Key, Values], list[str]]:
-    """Return the highest revision of each bar of the span, and what its reader should know."""
-    limits = await bounds(settings, await partitions_of(settings, [bars_topic(settings, agent)]))
-    notes = [
-        f"{place.topic} partition {place.partition} begins at offset {first}: bars that its "
-        "retention has removed count as missing; choose a later --from"
-        for place, (first, _) in sorted(limits.items())
-        if first
-    ]
-    decode, fields = LAYOUTS[agent].decoder.decode, FIELDS[agent]
-    found: dict[Key, tuple[int, Values]] = {}
-    async for _, records in read_range(settings, limits):
-        for record in records:
-            bar = decode(record.value)
-            if not span.holds(bar.start):
-                continue
-            key = (bar.symbol, bar.interval, bar.start)
-            kept = found.get(key)
-            if kept is None or bar.revision > kept[0]:
-                found[key] = (bar.revision, {name: getattr(bar, name) for name in fields})
-    return {key: values for key, (_, values) in found.items()}, notes
-
-
 def _parts(records: list[Any], border: int) -> Iterator[tuple[list[Any], bool]]:
     """Yield chunks of a fetch, and whether each lies behind the offset `border`."""
     cut = next((index for index, each in enumerate(records) if each.offset >= border), len(records))
@@ -227,7 +258,7 @@ def _batch(place: TopicPartition, records: list[Any]) -> RecordBatch:
     )
 
 
-def _together(logs: dict[int, LogPartition]) -> Recomputed:
+def _together(logs: Logs) -> Recomputed:
     """Return all partitions' bars; a symbol has one partition, so no key is twice."""
     every = Recomputed()
     for log in logs.values():
@@ -239,10 +270,17 @@ def _together(logs: dict[int, LogPartition]) -> Recomputed:
     return every
 
 
-def _known(published: dict[Key, Values], logs: dict[int, LogPartition]) -> dict[Key, Values]:
+def _cuts(recomputed: Recomputed) -> Sequence[int]:
+    """Return starts between which there are `PART_BARS` bars, or those of one start."""
+    starts = np.sort(np.fromiter((key[2] for key in recomputed.bars), dtype=np.int64))
+    cuts: list[int] = np.unique(starts[PART_BARS::PART_BARS]).tolist()
+    return cuts
+
+
+def _known(published: Mapping[Key, Value], logs: Logs) -> Mapping[Key, Value]:
     """Return the published bars that the log is there for."""
     if all(log.whole for log in logs.values()):
         return published
     after = {number: log.known_after for number, log in logs.items()}
     symbols = {symbol: partition_of(symbol.encode(), len(logs)) for symbol, _, _ in published}
-    return {key: values for key, values in published.items() if key[2] > after[symbols[key[0]]]}
+    return {key: value for key, value in published.items() if key[2] > after[symbols[key[0]]]}

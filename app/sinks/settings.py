@@ -85,6 +85,8 @@ class InfluxSettings(Group):
     )
     token: SecretStr | None = None
     token_file: Path | None = Field(default=None, description="holds the token alone")
+    reader_token: SecretStr | None = Field(default=None, description="of `candlewick reconcile`")
+    reader_token_file: Path | None = Field(default=None, description="holds the reader's token")
     ca_file: Path | None = Field(default=None, description="PEM, whom to trust; none: the system's")
     batch: int = Field(default=5_000, ge=1, le=50_000, description="lines a request")
     delay: Duration = written("200ms", description="of the oldest record that waits, at most")
