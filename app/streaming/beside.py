@@ -97,8 +97,9 @@ class LetterProducer:
         """
         async with self._opening:
             if self._producer is None:
-                options = {**client_options(self._settings), "acks": "all", **self._options}
-                producer = AIOKafkaProducer(**options)
+                producer = AIOKafkaProducer(
+                    **client_options(self._settings), acks="all", **self._options
+                )
                 try:
                     await producer.start()
                 except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import struct
 from collections.abc import Iterator
@@ -211,7 +210,6 @@ def test_packed_values_are_the_same_values_made_when_they_are_asked_for(
         packed = list(reader(slim.SlimRecords, log, offset, fetcher.READ_COMMITTED, "compiled"))
     # What they lie in is kept by them alone.
     del log
-    gc.collect()
     assert flat(packed) == flat(listed)
     values = slim.join_values([batch.values for batch in packed])
     expected = [value for batch in listed for value in batch.values]

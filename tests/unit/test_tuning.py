@@ -1,16 +1,19 @@
-"""What is freed is used again: glibc's arenas, in processes of their own."""
+"""What is freed is used again: glibc's arenas, in processes of their own; what is not an error."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import platform
 import subprocess
 import sys
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from app.run.environment import ROOT
-from app.streaming.tuning import ARENAS
+from app.streaming.tuning import ARENAS, quiet_lost_futures
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
 
@@ -77,3 +80,19 @@ print(before - resident())
 def test_what_is_free_between_the_blocks_in_use_is_given_back() -> None:
     # 2,000 holes of 50,000 bytes: eleven whole pages of each.
     assert int(output(RESIDENT)) > 2_000 * 10 * 4_096
+
+
+async def test_what_aiokafka_has_forgotten_is_no_error_and_all_else_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.get_running_loop()
+    quiet_lost_futures(loop)
+    forgotten = KafkaError("fenced")
+    loop.call_exception_handler(
+        {"message": "Future exception was never retrieved", "exception": forgotten}
+    )
+    loop.call_exception_handler({"message": "Unclosed AIOKafkaConnection", "conn": "node 1"})
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+    loop.call_exception_handler({"message": "Future exception was never retrieved"})
+    loop.call_exception_handler({"message": "Unclosed connection", "conn": "node 1"})
+    assert len([each for each in caplog.records if each.levelno >= logging.ERROR]) == 2
