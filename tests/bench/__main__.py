@@ -11,20 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import os
 import shlex
-import signal
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 from app.broker import BrokerConfig, EmbeddedBroker
 from app.setting_groups import BrokerSettings
-from app.settings import PREFIX
 from tests.bench import report, ways
+from tests.bench.apart import apart
 from tests.bench.child import ChildError
 from tests.bench.inputs import EVERYWHERE, PEER_RECORDS, Input, Plan
 from tests.bench.peers import place
@@ -170,30 +165,12 @@ def run(chosen: argparse.Namespace, folder: Path) -> int:
         broker.stop()
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    """Leave all blocks, which ends every process of ours."""
-    raise SystemExit(f"bench stopped by {signal.Signals(number).name}")
-
-
 def main() -> int:
     """Run in a temporary folder; the exit code."""
     chosen = parse()
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGALRM, _stop)
-    signal.alarm(LIMIT_SECONDS)
-    # Topics that were just made: the first send may come too early, and is repeated.
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    # No setting of the caller's environment or folder may change what is measured.
-    for name in [name for name in os.environ if name.startswith(PREFIX)]:
-        del os.environ[name]
-    with tempfile.TemporaryDirectory(prefix="candlewick-bench-") as name:
-        empty = Path(name) / "empty.toml"
-        empty.touch()
-        os.environ["CANDLEWICK_CONFIG"] = str(empty)
-        # The engine is measured, not what writes beside it.
-        os.environ["CANDLEWICK_SINKS__DRIVERS"] = "none"
+    with apart("bench", limit_seconds=LIMIT_SECONDS) as folder:
         try:
-            return run(chosen, Path(name))
+            return run(chosen, folder)
         except FAILURES as error:
             print(f"bench failed: {error}", file=sys.stderr)
             return 1

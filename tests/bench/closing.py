@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import platform
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -31,9 +29,10 @@ from app.cli.common import run_async
 from app.feeds.producer import TickSender
 from app.run.reader import plain_consumer
 from app.setting_groups import AgentName
-from app.settings import PREFIX, Settings
+from app.settings import Settings
 from app.topics import output_topic
 from tables.partitioning import partition_of
+from tests.bench.apart import apart
 from tests.bench.log import FLUSH, HISTORICAL
 from tests.bench.ticks import BEGIN
 from tests.broker.test_engine_quotes import wait_drained
@@ -178,16 +177,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6, help="single seconds, 2 or more")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args()
-    # No setting of the caller's environment or folder may change what is measured.
-    for name in [name for name in os.environ if name.startswith(PREFIX)]:
-        del os.environ[name]
-    with tempfile.TemporaryDirectory(prefix="candlewick-closing-") as name:
-        empty = Path(name) / "empty.toml"
-        empty.touch()
-        os.environ["CANDLEWICK_CONFIG"] = str(empty)
-        # The engine is measured, not what writes beside it.
-        os.environ["CANDLEWICK_SINKS__DRIVERS"] = "none"
-        work = partial(measure, Path(name), chosen.symbols, chosen.history, chosen.rounds)
+    with apart("closing") as folder:
+        work = partial(measure, folder, chosen.symbols, chosen.history, chosen.rounds)
         figures = run_async(work)
     print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}")
     for text, figure in figures.items():

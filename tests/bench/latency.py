@@ -21,19 +21,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
-import os
 import secrets
 import shlex
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
@@ -44,9 +39,10 @@ from app.broker.process import find_process, read_record
 from app.durations import format_duration
 from app.identity import group_id
 from app.run.environment import settings_environment
-from app.settings import PREFIX, Settings
+from app.settings import Settings
 from app.topics import output_topic, ticks_topic
 from app.web.bind import free_port
+from tests.bench.apart import apart
 from tests.bench.child import STOP_SECONDS, Child, ChildError, running
 from tests.bench.latency_figures import make_load
 from tests.bench.latency_results import Result, as_text, evaluate
@@ -251,28 +247,12 @@ def parse() -> argparse.Namespace:
     return chosen
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    """Leave all blocks, which ends every process of ours."""
-    raise SystemExit(f"bench stopped by {signal.Signals(number).name}")
-
-
 def main() -> int:
     """Run in a temporary folder; the exit code."""
     chosen = parse()
-    signal.signal(signal.SIGTERM, _stop)
-    # Topics that were just made: the first requests may come too early, and are repeated.
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    # No setting of the caller's environment or folder may change what is measured.
-    for name in [name for name in os.environ if name.startswith(PREFIX)]:
-        del os.environ[name]
-    with tempfile.TemporaryDirectory(prefix="candlewick-latency-") as name:
-        empty = Path(name) / "empty.toml"
-        empty.touch()
-        os.environ["CANDLEWICK_CONFIG"] = str(empty)
-        # The engine is measured, not what writes beside it.
-        os.environ["CANDLEWICK_SINKS__DRIVERS"] = "none"
+    with apart("latency") as folder:
         try:
-            return 0 if run(chosen, Path(name)) else 1
+            return 0 if run(chosen, folder) else 1
         except (BrokerError, ChildError) as error:
             print(f"bench failed: {error}", file=sys.stderr)
             return 1

@@ -27,7 +27,8 @@ from typing import Any
 from app.broker import BrokerConfig, EmbeddedBroker
 from app.settings import PREFIX, Settings
 from app.topics import bars_topic
-from tests.bench.__main__ import _stop, say
+from tests.bench.__main__ import say
+from tests.bench.apart import stop
 from tests.bench.child import ChildError, running
 from tests.bench.log import committed_values, make_topics, servers
 from tests.bench.report import surroundings
@@ -307,8 +308,8 @@ def run(chosen: argparse.Namespace, folder: Path) -> None:
 def main() -> int:
     """Run in a temporary folder; the exit code."""
     chosen = parse()
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGALRM, _stop)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGALRM, stop)
     signal.alarm(LIMIT_SECONDS)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     # No setting of the caller's environment or folder may change what is measured.

@@ -16,24 +16,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
-import os
 import secrets
 import shlex
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from app.broker import BrokerConfig, BrokerError, EmbeddedBroker
-from app.settings import PREFIX, Settings
+from app.settings import Settings
 from tests.bench import scale_tables as tables
 from tests.bench import ways
+from tests.bench.apart import apart
 from tests.bench.child import ROOT, ChildError
 from tests.bench.expected import expected_bars
 from tests.bench.log import write_ticks
@@ -217,28 +213,12 @@ def parse() -> argparse.Namespace:
     return chosen
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    """Leave all blocks, which ends every process of ours."""
-    raise SystemExit(f"bench stopped by {signal.Signals(number).name}")
-
-
 def main() -> int:
     """Run in a temporary folder; the exit code."""
     chosen = parse()
-    signal.signal(signal.SIGTERM, _stop)
-    # Topics that were just made: the first send may come too early, and is repeated.
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    # No setting of the caller's environment or folder may change what is measured.
-    for name in [name for name in os.environ if name.startswith(PREFIX)]:
-        del os.environ[name]
-    with tempfile.TemporaryDirectory(prefix="candlewick-scale-") as name:
-        empty = Path(name) / "empty.toml"
-        empty.touch()
-        os.environ["CANDLEWICK_CONFIG"] = str(empty)
-        # The engine is measured, not what writes beside it.
-        os.environ["CANDLEWICK_SINKS__DRIVERS"] = "none"
+    with apart("scale") as folder:
         try:
-            found = run(chosen, Path(name))
+            found = run(chosen, folder)
         except (ways.WrongBarsError, BrokerError, ChildError, NotInTimeError) as error:
             print(f"bench failed: {error}", file=sys.stderr)
             return 1
