@@ -9,6 +9,8 @@ order, so their order and content do not depend on where a batch begins or ends:
 2. the others, one by one: into the windows that are open to them, an event for each closed one;
 3. an event for each window whose end the watermark has reached;
 4. events by (position in the log, revisions before closes, end, interval, symbol).
+
+Where windows do nothing but close, they do so in that order without an event each.
 """
 
 from __future__ import annotations

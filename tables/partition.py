@@ -57,6 +57,20 @@ Records = TypeVar("Records", bound=Timed)
 class WindowPublisher(Outbox, ABC, Generic[Held]):
     """An outbox that turns events into bars."""
 
+    def __init__(
+        self,
+        lengths: tuple[int, ...],
+        symbols: Symbols,
+        sources: Sources,
+        windows: Windows[Held],
+        changed: set[int],
+    ) -> None:
+        super().__init__(lengths)
+        self._symbols = symbols
+        self._sources = sources
+        self._windows = windows
+        self._changed = changed
+
     @abstractmethod
     def happen(self, event: Event[Held]) -> None:
         """Let an event happen; events come in log order."""
@@ -68,7 +82,15 @@ class WindowPublisher(Outbox, ABC, Generic[Held]):
 
     def close_all(self, interval: int, start: int, windows: dict[int, Held]) -> None:
         """Close the windows of one interval and start, in the order of the symbols' names."""
-        raise TypeError("they close one by one")
+        symbols = sorted(windows, key=self._symbols.names.__getitem__)
+        self.pending_bytes += self._publish_all(interval, start, symbols, windows)
+        self._windows.keep_all_closed(interval, start, symbols, windows)
+
+    @abstractmethod
+    def _publish_all(
+        self, interval: int, start: int, symbols: list[int], windows: dict[int, Held]
+    ) -> int:
+        """Publish them by the compiled module; the bytes of the records."""
 
     @abstractmethod
     def record(

@@ -34,13 +34,9 @@ class Publisher(WindowPublisher[Partial]):
         sessions: Sessions,
         changed: set[int],
     ) -> None:
+        super().__init__(configuration.intervals, symbols, sources, windows, changed)
         self._configuration = configuration
-        self._symbols = symbols
-        self._sources = sources
-        self._windows = windows
         self._sessions = sessions
-        self._changed = changed
-        super().__init__(configuration.intervals)
         self._fills = configuration.fill_forward
         #: (interval index, symbol) whose newest bar has changed; fill-forward empties it.
         self.moved: list[tuple[int, int]] = []
@@ -57,16 +53,15 @@ class Publisher(WindowPublisher[Partial]):
         """Also without the compiled module they do not."""
         return COMPILED and not (self._fills or self._configuration.policy.amends)
 
-    def close_all(self, interval: int, start: int, windows: dict[int, Partial]) -> None:
-        """As `close` for each symbol, by the compiled module."""
-        names = self._symbols.names
-        symbols = sorted(windows, key=names.__getitem__)
-        self.pending_bytes += compiled.close_windows(
+    def _publish_all(
+        self, interval: int, start: int, symbols: list[int], windows: dict[int, Partial]
+    ) -> int:
+        return compiled.close_windows(
             symbols,
             windows,
             start,
             self.labels[interval],
-            names,
+            self._symbols.names,
             self.states,
             self.state,
             interval,
@@ -77,7 +72,6 @@ class Publisher(WindowPublisher[Partial]):
             NO_HEADERS,
             self.outputs["bars"],
         )
-        self._windows.keep_all_closed(interval, start, symbols, windows)
 
     def close(self, interval: int, symbol: int, start: int, partial: Partial | None) -> None:
         """Close a window; None where it held no record and is to be filled."""

@@ -9,8 +9,6 @@ from tables.partial import COMPILED
 from tables.partition import WindowPublisher
 from tables.quote_partial import QuotePartial, mid_of
 from tables.sums import GRID
-from tables.symbols import Sources, Symbols
-from tables.windows import Windows
 
 if COMPILED:
     from tables import _partials as compiled
@@ -19,35 +17,20 @@ if COMPILED:
 class QuotePublisher(WindowPublisher[QuotePartial]):
     """Publishes quote bars of one partition; outputs collect until a checkpoint takes them."""
 
-    def __init__(
-        self,
-        lengths: tuple[int, ...],
-        symbols: Symbols,
-        sources: Sources,
-        windows: Windows[QuotePartial],
-        changed: set[int],
-    ) -> None:
-        super().__init__(lengths)
-        self._symbols = symbols
-        self._sources = sources
-        self._windows = windows
-        self._changed = changed
-
     @property
     def closes_at_once(self) -> bool:
         """By the compiled module."""
         return COMPILED
 
-    def close_all(self, interval: int, start: int, windows: dict[int, QuotePartial]) -> None:
-        """As `happen` for each symbol, by the compiled module."""
-        names = self._symbols.names
-        symbols = sorted(windows, key=names.__getitem__)
-        self.pending_bytes += compiled.close_quote_windows(
+    def _publish_all(
+        self, interval: int, start: int, symbols: list[int], windows: dict[int, QuotePartial]
+    ) -> int:
+        return compiled.close_quote_windows(
             symbols,
             windows,
             start,
             self.labels[interval],
-            names,
+            self._symbols.names,
             QuoteBarRecord,
             encoder.encode,
             self._sources.of,
@@ -55,7 +38,6 @@ class QuotePublisher(WindowPublisher[QuotePartial]):
             NO_HEADERS,
             self.outputs["bars"],
         )
-        self._windows.keep_all_closed(interval, start, symbols, windows)
 
     def happen(self, event: Event[QuotePartial]) -> None:
         """Close a window, or merge one quote into a closed one; events come in log order."""

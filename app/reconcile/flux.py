@@ -9,7 +9,6 @@ https://docs.influxdata.com/influxdb/v2/reference/syntax/annotated-csv/
 from __future__ import annotations
 
 import csv
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Final, NoReturn, Self
@@ -22,6 +21,7 @@ from app.notify.messages import clean, clip
 from app.notify.secrets import read_secret
 from app.run.errors import RunError
 from app.settings import PREFIX, SettingsError
+from app.sinks.influx_http import trusted
 from app.sinks.settings import InfluxSettings
 
 #: A header, and rows below it.
@@ -67,7 +67,7 @@ class FluxReader:
             )
         self._token = token
         self._organization, self.url = settings.organization, settings.url.rstrip("/")
-        self._trusted = _trusted(settings)
+        self._trusted = trusted(settings)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -155,19 +155,6 @@ class FluxReader:
 
     def _fail(self, text: str) -> NoReturn:
         raise RunError(f"InfluxDB at {self.url}: {_told(text, 3 * SAID)}") from None
-
-
-def _trusted(settings: InfluxSettings) -> ssl.SSLContext | bool:
-    path = settings.ca_file
-    if path is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=path)
-    except OSError as error:
-        raise SettingsError(
-            f"{PREFIX}INFLUX__CA_FILE={str(path)!r}: {error.strerror or error}; expected "
-            "certificates in PEM"
-        ) from None
 
 
 def _told(text: str, limit: int = SAID) -> str:

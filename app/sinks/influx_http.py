@@ -242,16 +242,28 @@ class InfluxHttp:
         return token
 
     def _trusted(self) -> ssl.SSLContext | bool:
-        path = self._settings.ca_file
-        if path is None:
-            return True
         try:
-            return ssl.create_default_context(cafile=path)
-        except OSError as error:
-            raise SinkRefusesError(
-                f"{PREFIX}INFLUX__CA_FILE={str(path)!r}: {error.strerror or error}; expected "
-                "certificates in PEM"
-            ) from None
+            return trusted(self._settings)
+        except SettingsError as error:
+            raise SinkRefusesError(str(error)) from None
+
+
+def trusted(settings: InfluxSettings) -> ssl.SSLContext | bool:
+    """Return what TLS to InfluxDB trusts.
+
+    Raises:
+        SettingsError: the file of authorities cannot be read.
+    """
+    path = settings.ca_file
+    if path is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise SettingsError(
+            f"{PREFIX}INFLUX__CA_FILE={str(path)!r}: {error.strerror or error}; expected "
+            "certificates in PEM"
+        ) from None
 
 
 def retry_after(text: str | None, now: float) -> float | None:

@@ -212,11 +212,6 @@ def register(topic: str, *, keyed: bool = False, packed: bool = False) -> None:
     _topics[topic] = Wanted(keyed, packed or _topics.get(topic, Wanted()).packed)
 
 
-def as_list(values: Sequence[bytes | None]) -> list[bytes | None]:
-    """Values as a list, of whatever kind they are."""
-    return values if isinstance(values, list) else list(values)
-
-
 def join_values(parts: Sequence[Sequence[bytes | None]]) -> Sequence[bytes | None]:
     """Values one behind the other; packed where all are, or empty."""
     full = [part for part in parts if len(part)]

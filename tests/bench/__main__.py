@@ -19,7 +19,7 @@ from pathlib import Path
 from app.broker import BrokerConfig, EmbeddedBroker
 from app.setting_groups import BrokerSettings
 from tests.bench import report, ways
-from tests.bench.apart import apart
+from tests.bench.apart import apart, say
 from tests.bench.child import ChildError
 from tests.bench.inputs import EVERYWHERE, PEER_RECORDS, Input, Plan
 from tests.bench.peers import place
@@ -91,11 +91,6 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
 def _numbers(text: str) -> dict[str, int]:
     pairs = (each.partition("=") for each in text.split(","))
     return {way: int(number) for way, _, number in pairs}
-
-
-def say(text: str) -> None:
-    """Print progress at once."""
-    print(text, flush=True)
 
 
 def main_symbols(numbers: Sequence[int]) -> int:

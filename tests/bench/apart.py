@@ -14,6 +14,11 @@ from types import FrameType
 from app.settings import PREFIX
 
 
+def say(text: str) -> None:
+    """Print progress at once."""
+    print(text, flush=True)
+
+
 def stop(number: int, _frame: FrameType | None) -> None:
     """Leave all blocks, which ends every process of ours."""
     raise SystemExit(f"bench stopped by {signal.Signals(number).name}")

@@ -42,7 +42,7 @@ from app.run.environment import settings_environment
 from app.settings import Settings
 from app.topics import output_topic, ticks_topic
 from app.web.bind import free_port
-from tests.bench.apart import apart
+from tests.bench.apart import apart, say
 from tests.bench.child import STOP_SECONDS, Child, ChildError, running
 from tests.bench.latency_figures import make_load
 from tests.bench.latency_results import Result, as_text, evaluate
@@ -58,11 +58,6 @@ SPARE_SECONDS = 60.0
 LAST_SECONDS = 1.0
 #: Lines of the worker's log that are printed.
 COMPLAINTS = ("[warning", "[error", "[critical", "Traceback")
-
-
-def say(text: str) -> None:
-    """Print progress at once."""
-    print(text, flush=True)
 
 
 class Bench:

@@ -27,8 +27,7 @@ from typing import Any
 from app.broker import BrokerConfig, EmbeddedBroker
 from app.settings import PREFIX, Settings
 from app.topics import bars_topic
-from tests.bench.__main__ import say
-from tests.bench.apart import stop
+from tests.bench.apart import say, stop
 from tests.bench.child import ChildError, running
 from tests.bench.log import committed_values, make_topics, servers
 from tests.bench.report import surroundings

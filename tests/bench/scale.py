@@ -29,7 +29,7 @@ from app.broker import BrokerConfig, BrokerError, EmbeddedBroker
 from app.settings import Settings
 from tests.bench import scale_tables as tables
 from tests.bench import ways
-from tests.bench.apart import apart
+from tests.bench.apart import apart, say
 from tests.bench.child import ROOT, ChildError
 from tests.bench.expected import expected_bars
 from tests.bench.log import write_ticks
@@ -66,11 +66,6 @@ class Case:
     cpu_us: float
     wall_us: float
     memory: int
-
-
-def say(text: str) -> None:
-    """Print at once."""
-    print(text, flush=True)
 
 
 class Bench:

@@ -213,7 +213,7 @@ def test_packed_values_are_the_same_values_made_when_they_are_asked_for(
     assert flat(packed) == flat(listed)
     values = slim.join_values([batch.values for batch in packed])
     expected = [value for batch in listed for value in batch.values]
-    assert slim.as_list(values) == expected
+    assert list(values) == expected
     assert (None in values) == (None in expected)
     part = slice(*chosen)
     assert list(values[part]) == expected[part]
