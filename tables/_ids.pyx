@@ -1,39 +1,47 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-"""Trade ids that are remembered, as bytes: a table of places, and arenas with the texts.
+"""Trade ids that are remembered: numbers by prefix, texts in arenas, and a table of places.
 
 The compiled twin of `PureStore` (tables/identifiers.py), with the same answers and rows.
 
-A text lies in the arena of its minute as msgpack writes it (so a row of a checkpoint is a copy),
-and an entry of the table has 32 bits of its hash, its minute and its place: 16 bytes. The table is
-in shards by the upper bits of the hash; each grows by a quarter when it is 80 % full, so memory
-grows with the number of ids, without leaps. Places in a shard rise with the hash (linear probing
-without masks), so a shard is copied from one end to the other. A hash that is found is no answer:
-the bytes are compared.
+Most feeds count their trades. An identity that ends in a number of up to 18 digits is held as its
+prefix (symbol, venue and zeros that lead: "007" is not "7") and a bit in one of the blocks of 16
+numbers: a byte or two where a prefix counts on its own, 18 where many share a counter. Blocks that
+come ascending are appended to the log of their prefix; a number above all that came is new without
+a look. One that is not is looked for in the log, and in the table, which takes what came late. Any
+other identity is a text in the arena of its minute as msgpack writes it (so a row of a checkpoint
+is a copy), and in the table with 32 bits of its hash. Either is an entry of 16 bytes with its
+minute.
+
+The table is in shards by the upper bits of the hash; each grows by a quarter when it is 80 % full,
+so memory grows with the number of ids, without leaps. Places in a shard rise with the hash (linear
+probing without masks), so a shard is copied from one end to the other. A hash that is found is no
+answer: the bytes, or prefix and number, are compared.
 
 Arenas are allocated in large pieces and freed as a whole when all of their minute are forgotten,
 once no shard names them: shards are swept one after the other, a few with each call.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.string cimport memcmp, memcpy, memset
 
 import os
 
 cdef extern from *:
     """
     #define candlewick_prefetch(place) __builtin_prefetch(place)
+    #define candlewick_count_bits(value) __builtin_popcount(value)
+    #define candlewick_count_leading(value) __builtin_clz(value)
     """
     void prefetch "candlewick_prefetch"(const void *place) noexcept nogil
+    int count_bits "candlewick_count_bits"(uint32_t value) noexcept nogil
+    int count_leading "candlewick_count_leading"(uint32_t value) noexcept nogil
 
 cdef enum:
     SHARD_BITS = 6
     SHARDS = 64
     LEAST = 64
-    #: Bytes of an arena's pieces: the first of a minute are smaller.
-    SMALL_PIECE = 4096
-    LARGE_PIECE = 1048576
     #: Shards that are swept with a call.
     SWEPT = 4
     #: Texts that are looked for together.
@@ -45,164 +53,16 @@ cdef int64_t MINUTE = 60_000_000_000
 cdef uint64_t MULTIPLIER = 0x9E3779B97F4A7C15ULL
 #: Of this process: who writes ids cannot know which fall together.
 cdef uint64_t SEED = int.from_bytes(os.urandom(8), "little")
+#: Of an entry's key: numbers, not a text. No pointer has this bit.
+cdef uint64_t NUMBERS = 1ULL << 63
+#: A watermark at which nothing is remembered.
+cdef int64_t NEVER = (1ULL << 63) - 1
 
-
-cdef struct Entry:
-    #: As msgpack writes it; NULL: a free place.
-    uint8_t *text
-    uint32_t tag
-    int32_t minute
-
-
-cdef struct Shard:
-    Entry *entries
-    Py_ssize_t size
-    Py_ssize_t count
-
-
-cdef struct Piece:
-    Piece *before
-    Py_ssize_t used
-    Py_ssize_t size
-
-
-cdef inline uint64_t mix(uint64_t value) noexcept nogil:
-    value ^= value >> 32
-    value *= MULTIPLIER
-    value ^= value >> 29
-    return value
-
-
-cdef inline uint64_t hash_of(const uint8_t *text, Py_ssize_t length) noexcept nogil:
-    cdef uint64_t found = SEED ^ <uint64_t>length, word
-    while length >= 8:
-        memcpy(&word, text, 8)
-        found = mix(found ^ word) * MULTIPLIER
-        text += 8
-        length -= 8
-    word = 0
-    memcpy(&word, text, length)
-    found = mix(found ^ word) * MULTIPLIER
-    return mix(found)
-
-
-cdef inline const uint8_t *content_of(const uint8_t *text, Py_ssize_t *length) noexcept nogil:
-    """The bytes of a text behind its head, and how many they are."""
-    if text[0] < 0xC0:
-        length[0] = text[0] & 0x1F
-        return text + 1
-    if text[0] == 0xD9:
-        length[0] = text[1]
-        return text + 2
-    length[0] = (<Py_ssize_t>text[1] << 8) + text[2]
-    return text + 3
-
-
-cdef inline Py_ssize_t head_size(Py_ssize_t length) noexcept nogil:
-    return 1 if length < 32 else 2 if length < 256 else 3
-
-
-cdef inline uint8_t *write_text(uint8_t *to, const uint8_t *text, Py_ssize_t length) noexcept nogil:
-    """Write a text with its head; the place behind it."""
-    if length < 32:
-        to[0] = 0xA0 | <uint8_t>length
-    elif length < 256:
-        to[0] = 0xD9
-        to[1] = <uint8_t>length
-    else:
-        to[0] = 0xDA
-        to[1] = <uint8_t>(length >> 8)
-        to[2] = <uint8_t>length
-    to += head_size(length)
-    memcpy(to, text, length)
-    return to + length
-
-
-cdef inline Py_ssize_t home(uint32_t tag, Py_ssize_t size) noexcept nogil:
-    """Where the search begins. The upper bits of a tag name the shard, all others the place."""
-    return <Py_ssize_t>((<uint64_t>(tag << SHARD_BITS) * <uint64_t>size) >> 32)
-
-
-cdef class Arena:
-    """The texts of one minute, and those that no checkpoint has taken yet."""
-
-    cdef Piece *newest
-    #: Where the next row of a checkpoint begins, in copies of the texts.
-    cdef uint8_t *fresh
-    cdef Py_ssize_t fresh_used
-    cdef Py_ssize_t fresh_size
-    cdef Py_ssize_t fresh_count
-
-    def __dealloc__(self):
-        cdef Piece *piece = self.newest
-        cdef Piece *before
-        while piece != NULL:
-            before = piece.before
-            free(piece)
-            piece = before
-        free(self.fresh)
-
-    cdef uint8_t *put(self, const uint8_t *text, Py_ssize_t length) except NULL:
-        """Keep a text; where it lies."""
-        cdef Piece *piece = self.newest
-        cdef Py_ssize_t size, whole = head_size(length) + length
-        cdef uint8_t *place
-        if piece == NULL or piece.used + whole > piece.size:
-            size = SMALL_PIECE if piece == NULL else min(2 * piece.size, <Py_ssize_t>LARGE_PIECE)
-            size = max(size, whole)
-            piece = <Piece *>malloc(sizeof(Piece) + size)
-            if piece == NULL:
-                raise MemoryError
-            piece.before, piece.used, piece.size = self.newest, 0, size
-            self.newest = piece
-        place = <uint8_t *>piece + sizeof(Piece) + piece.used
-        write_text(place, text, length)
-        piece.used += whole
-        return place
-
-    cdef int note(self, const uint8_t *text, Py_ssize_t length) except -1:
-        """Add a text to what the next checkpoint takes."""
-        cdef uint8_t *larger
-        cdef Py_ssize_t size, whole = head_size(length) + length
-        if self.fresh_used + whole > self.fresh_size:
-            size = max(2 * self.fresh_size, <Py_ssize_t>1024, self.fresh_used + whole)
-            larger = <uint8_t *>realloc(self.fresh, size)
-            if larger == NULL:
-                raise MemoryError
-            self.fresh, self.fresh_size = larger, size
-        write_text(self.fresh + self.fresh_used, text, length)
-        self.fresh_used += whole
-        self.fresh_count += 1
-        return 0
-
-    cdef list take_fresh(self, Py_ssize_t a_row):
-        """Rows of at most so many texts, as msgpack writes a list of them."""
-        cdef list rows = []
-        cdef Py_ssize_t begin = 0, end = 0, count = 0, left = self.fresh_count, length
-        cdef const uint8_t *text
-        while left:
-            count = min(left, a_row)
-            end = begin
-            for _ in range(count):
-                text = content_of(self.fresh + end, &length)
-                end = text + length - self.fresh
-            rows.append(array_head(count) + PyBytes_FromStringAndSize(
-                <char *>self.fresh + begin, end - begin
-            ))
-            begin = end
-            left -= count
-        free(self.fresh)
-        self.fresh = NULL
-        self.fresh_used = self.fresh_size = self.fresh_count = 0
-        return rows
-
-
-cdef bytes array_head(Py_ssize_t count):
-    if count < 16:
-        return bytes([0x90 | count])
-    if count < 65_536:
-        return b"\xdc" + int(count).to_bytes(2, "big")
-    return b"\xdd" + int(count).to_bytes(4, "big")
+include "_ids_texts.pxi"
+include "_ids_prefixes.pxi"
+include "_ids_rows.pxi"
+include "_ids_arenas.pxi"
+include "_ids_entries.pxi"
 
 
 cdef class CompiledStore:
@@ -210,18 +70,20 @@ cdef class CompiledStore:
 
     cdef int64_t horizon
     cdef Shard[SHARDS] shards
+    cdef Prefixes prefixes
     cdef dict arenas
     #: Arenas that are forgotten, while shards may still name them.
     cdef list leaving
     cdef int64_t forgotten
     cdef int unswept
     cdef Py_ssize_t total
-    #: The arena that took a text last, and its minute.
+    #: The arena that took an identity last, and its minute.
     cdef Arena arena
     cdef int64_t minute
 
     def __cinit__(self, int64_t horizon):
         self.horizon = horizon
+        self.prefixes = Prefixes()
         self.arenas = {}
         self.leaving = []
         self.forgotten = -(1LL << 62)
@@ -239,7 +101,34 @@ cdef class CompiledStore:
     cdef inline bint remembers(self, int64_t minute, int64_t watermark) noexcept nogil:
         return (minute + 1) * MINUTE + self.horizon > watermark
 
-    cdef Entry *find(self, uint32_t tag, const uint8_t *text, Py_ssize_t length) noexcept nogil:
+    cdef inline int find_prefix(
+        self, Looked *looked, const uint8_t *text, Py_ssize_t length
+    ) except -1:
+        """Complete what is looked for, and have the cache bring where."""
+        cdef Shard *shard
+        cdef uint32_t tag
+        looked.prefix = NULL
+        if looked.size >= 0:
+            looked.prefix = self.prefixes.find(text, looked.size, looked.hashed)
+            if looked.prefix == NULL:
+                looked.hashed = hash_of(text, length)
+            else:
+                prefetch(looked.prefix.log + looked.prefix.count)
+                if looked.number >= looked.prefix.tabled_below:
+                    return 0
+        tag = tag_of_looked(looked)
+        shard = &self.shards[tag >> (32 - SHARD_BITS)]
+        if shard.size:
+            prefetch(shard.entries + home(tag, shard.size))
+        return 0
+
+    cdef inline int look(self, const uint8_t *text, Py_ssize_t length, Looked *looked) except -1:
+        begin_look(text, length, looked)
+        return self.find_prefix(looked, text, length)
+
+    cdef Entry *find_text(
+        self, uint32_t tag, const uint8_t *text, Py_ssize_t length
+    ) noexcept nogil:
         cdef Shard *shard = &self.shards[tag >> (32 - SHARD_BITS)]
         cdef Entry *entry
         cdef Py_ssize_t place, size
@@ -249,22 +138,71 @@ cdef class CompiledStore:
         place = home(tag, shard.size)
         while True:
             entry = shard.entries + place
-            if entry.text == NULL:
+            if entry.key == 0:
                 return NULL
-            if entry.tag == tag:
-                other = content_of(entry.text, &size)
-                if size == length and memcmp(other, text, length) == 0:
+            if entry.mark == tag and not entry.key & NUMBERS:
+                other = content_of(<uint8_t *>entry.key, &size)
+                if size == length and is_same(other, text, length):
                     return entry
             place += 1
             if place == shard.size:
                 place = 0
 
-    cdef int insert(self, uint32_t tag, uint8_t *text, int32_t minute) except -1:
+    cdef bint knows(
+        self, Looked *looked, int64_t minute, int64_t watermark, Entry **same
+    ) noexcept nogil:
+        """Whether a number is remembered; else `same` is its entry of this minute, or NULL."""
+        cdef const Prefix *prefix = looked.prefix
+        cdef const Counted *logged
+        cdef Py_ssize_t place
+        same[0] = NULL
+        if looked.number >= prefix.known_below:
+            return False
+        place = first_of_block(prefix, looked.number >> 4)
+        while place < prefix.count and prefix.log[place].block == looked.number >> 4:
+            logged = prefix.log + place
+            if (logged.bits >> (looked.number & 15)) & 1 and self.remembers(
+                logged.minute, watermark
+            ):
+                return True
+            place += 1
+        return looked.number < prefix.tabled_below and self.is_tabled(
+            looked, minute, watermark, same
+        )
+
+    cdef bint is_tabled(
+        self, Looked *looked, int64_t minute, int64_t watermark, Entry **same
+    ) noexcept nogil:
+        """The same of the table alone."""
+        cdef uint32_t tag = tag_of_looked(looked)
         cdef Shard *shard = &self.shards[tag >> (32 - SHARD_BITS)]
+        cdef uint64_t key = key_of(looked.prefix, looked.number)
+        cdef uint32_t mark = looked.prefix.code << 16, bit = 1u << (looked.number & 15)
+        cdef Entry *entry
+        cdef Py_ssize_t place
+        if shard.size == 0:
+            return False
+        place = home(tag, shard.size)
+        while True:
+            entry = shard.entries + place
+            if entry.key == 0:
+                return False
+            if entry.key == key and (entry.mark ^ mark) <= 0xFFFF:
+                if entry.mark & bit and self.remembers(entry.minute, watermark):
+                    return True
+                if entry.minute == minute:
+                    same[0] = entry
+            place += 1
+            if place == shard.size:
+                place = 0
+
+    cdef int insert(self, uint32_t tag, uint64_t key, uint32_t mark, int64_t minute) except -1:
+        cdef Shard *shard = &self.shards[tag >> (32 - SHARD_BITS)]
+        cdef Entry entry
         if 5 * (shard.count + 1) > 4 * shard.size:
             self.resize(shard, max(LEAST, shard.size + (shard.size >> 2)))
-        place_entry(shard, tag, text, minute)
-        shard.count += 1
+        entry.key, entry.mark, entry.minute = key, mark, <int32_t>minute
+        place_entry(shard, tag, &entry)
         self.total += 1
         return 0
 
@@ -279,48 +217,78 @@ cdef class CompiledStore:
         larger.size, larger.count = size, 0
         for place in range(shard.size):
             entry = shard.entries + place
-            if entry.text != NULL and entry.minute > self.forgotten:
-                place_entry(&larger, entry.tag, entry.text, entry.minute)
-                larger.count += 1
-        self.total += larger.count - shard.count
+            if entry.key == 0:
+                continue
+            if entry.minute > self.forgotten:
+                place_entry(&larger, tag_of(entry), entry)
+            else:
+                self.total -= ids_of(entry)
         free(shard.entries)
         shard[0] = larger
         return 0
 
     # --- what comes ----------------------------------------------------------------------
 
-    cdef int judge(
-        self,
-        uint32_t tag,
-        const uint8_t *text,
-        Py_ssize_t length,
-        int64_t minute,
-        int64_t watermark,
-    ) except -1:
-        """Whether a text is remembered already; otherwise it is from now on."""
-        cdef Entry *entry = self.find(tag, text, length)
-        cdef uint8_t *kept
-        if entry != NULL and self.remembers(entry.minute, watermark):
-            return 1
-        kept = self.keep(text, length, minute, True)
-        if entry == NULL:
-            self.insert(tag, kept, <int32_t>minute)
-        elif minute > entry.minute:
-            entry.text, entry.minute = kept, <int32_t>minute
-        return 0
-
-    cdef uint8_t *keep(
-        self, const uint8_t *text, Py_ssize_t length, int64_t minute, bint fresh
-    ) except NULL:
+    cdef inline Arena arena_of(self, int64_t minute):
         cdef Arena arena = self.arena
         if arena is None or minute != self.minute:
             arena = self.arenas.get(minute)
             if arena is None:
                 arena = self.arenas[minute] = Arena()
             self.arena, self.minute = arena, minute
-        if fresh:
-            arena.note(text, length)
-        return arena.put(text, length)
+        return arena
+
+    cdef int judge(
+        self,
+        Looked *looked,
+        const uint8_t *text,
+        Py_ssize_t length,
+        int64_t minute,
+        int64_t watermark,
+    ) except -1:
+        """Whether an identity is remembered already; otherwise it is from now on."""
+        cdef Entry *entry
+        cdef Arena arena
+        if looked.prefix != NULL:
+            if self.knows(looked, minute, watermark, &entry):
+                return 1
+            self.arena_of(minute).note_number(looked.number, looked.prefix)
+            self.add_number(looked, minute, entry)
+            return 0
+        entry = self.find_text(tag_of_looked(looked), text, length)
+        if entry != NULL and self.remembers(entry.minute, watermark):
+            return 1
+        arena = self.arena_of(minute)
+        arena.note_text(text, length)
+        self.add_text(tag_of_looked(looked), arena.put(text, length), minute, entry)
+        return 0
+
+    cdef inline int add_number(self, Looked *looked, int64_t minute, Entry *same) except -1:
+        """Remember a number, in the entry of its block and minute if there is one."""
+        cdef uint32_t bit = 1u << (looked.number & 15)
+        if looked.number >= looked.prefix.known_below:
+            append(looked.prefix, looked.number, minute)
+            self.total += 1
+        elif same == NULL:
+            looked.prefix.tabled_below = max(looked.prefix.tabled_below, looked.number + 1)
+            self.insert(
+                tag_of_looked(looked),
+                key_of(looked.prefix, looked.number),
+                (looked.prefix.code << 16) | bit,
+                minute,
+            )
+        elif not same.mark & bit:
+            same.mark |= bit
+            self.total += 1
+        return 0
+
+    cdef int add_text(self, uint32_t tag, uint8_t *kept, int64_t minute, Entry *entry) except -1:
+        """Remember a text, in its entry if there is one: the greatest minute counts."""
+        if entry == NULL:
+            self.insert(tag, <uint64_t>kept, tag, minute)
+        elif minute > entry.minute:
+            entry.key, entry.minute = <uint64_t>kept, <int32_t>minute
+        return 0
 
     def take(
         self,
@@ -336,8 +304,7 @@ cdef class CompiledStore:
         Those are no longer kept. A row whose length is 0 has no text, and stays as it is.
         """
         cdef Py_ssize_t row, rows = begin.shape[0], count = 0, first, end
-        cdef uint32_t tags[AHEAD]
-        cdef Shard *shard
+        cdef Looked looked[AHEAD]
         if not (
             length.shape[0] == minute.shape[0] == watermark.shape[0] == keep.shape[0] == rows
         ):
@@ -351,18 +318,21 @@ cdef class CompiledStore:
                 raise ValueError(f"row {row}: no text of the data")
         for first in range(0, rows, AHEAD):
             end = min(first + AHEAD, rows)
+            # Each look misses the cache at several places; so many at a time wait together.
             for row in range(first, end):
                 if keep[row] and length[row]:
-                    tags[row - first] = <uint32_t>(
-                        hash_of(&data[begin[row]], length[row]) >> 32
-                    )
-                    shard = &self.shards[tags[row - first] >> (32 - SHARD_BITS)]
-                    if shard.size:
-                        # Each look misses all caches; so many at a time wait together.
-                        prefetch(shard.entries + home(tags[row - first], shard.size))
+                    begin_look(&data[begin[row]], length[row], &looked[row - first])
+                    self.prefixes.fetch_place(looked[row - first].hashed)
+            for row in range(first, end):
+                if keep[row] and length[row] and looked[row - first].size >= 0:
+                    self.prefixes.fetch(looked[row - first].hashed)
+            for row in range(first, end):
+                if keep[row] and length[row]:
+                    self.find_prefix(&looked[row - first], &data[begin[row]], length[row])
             for row in range(first, end):
                 if keep[row] and length[row] and self.judge(
-                    tags[row - first], &data[begin[row]], length[row], minute[row], watermark[row]
+                    &looked[row - first], &data[begin[row]], length[row], minute[row],
+                    watermark[row],
                 ):
                     keep[row] = 0
                     count += 1
@@ -373,21 +343,35 @@ cdef class CompiledStore:
         cdef bytes encoded = identity.encode()
         cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(encoded)
         cdef Py_ssize_t length = PyBytes_GET_SIZE(encoded)
-        cdef Entry *entry = self.find(<uint32_t>(hash_of(text, length) >> 32), text, length)
+        cdef Looked looked
+        cdef Entry *entry
+        self.look(text, length, &looked)
+        if looked.prefix != NULL:
+            return self.knows(&looked, 0, watermark, &entry)
+        entry = self.find_text(tag_of_looked(&looked), text, length)
         return entry != NULL and self.remembers(entry.minute, watermark)
+
+    # --- rows ----------------------------------------------------------------------------
 
     def restore(self, int64_t minute, bytes row):
         """Take in a row of a checkpoint; a text may be in those of two minutes.
 
         Raises:
-            ValueError: it is no list of texts.
+            ValueError: it is no row of identities.
         """
-        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(row)
-        cdef const uint8_t *end = text + PyBytes_GET_SIZE(row)
+        cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(row)
+        cdef const uint8_t *end = at + PyBytes_GET_SIZE(row)
+        cdef NumberReader numbers
+        if at < end and at[0] == NOT_MSGPACK:
+            numbers = NumberReader()
+            numbers.at, numbers.end = at + 1, end
+            self.restore_numbers(minute, numbers)
+        else:
+            self.restore_texts(minute, at, end)
+
+    cdef int restore_texts(self, int64_t minute, const uint8_t *text, const uint8_t *end) except -1:
         cdef const uint8_t *content
         cdef Py_ssize_t count, length = 0
-        cdef Entry *entry
-        cdef uint32_t tag
         if text < end and 0x90 <= text[0] <= 0x9F:
             count = text[0] & 0x0F
             text += 1
@@ -405,33 +389,71 @@ cdef class CompiledStore:
             content = content_of(text, &length)
             if end - content < length:
                 raise ValueError("a row of identities that ends too early")
-            tag = <uint32_t>(hash_of(content, length) >> 32)
-            entry = self.find(tag, content, length)
-            if entry == NULL:
-                self.insert(tag, self.keep(content, length, minute, False), <int32_t>minute)
-            elif minute > entry.minute:
-                entry.text = self.keep(content, length, minute, False)
-                entry.minute = <int32_t>minute
+            self.restore_one(minute, content, length)
             text = content + length
         if text != end:
             raise ValueError("a row of identities with something behind them")
+        return 0
 
-    # --- what goes -----------------------------------------------------------------------
+    cdef int restore_one(self, int64_t minute, const uint8_t *text, Py_ssize_t length) except -1:
+        cdef Looked looked
+        cdef Arena arena = self.arena_of(minute)
+        cdef Entry *entry
+        self.look(text, length, &looked)
+        if looked.prefix != NULL:
+            self.knows(&looked, minute, NEVER, &entry)
+            return self.add_number(&looked, minute, entry)
+        entry = self.find_text(tag_of_looked(&looked), text, length)
+        if entry == NULL or minute > entry.minute:
+            self.add_text(tag_of_looked(&looked), arena.put(text, length), minute, entry)
+        return 0
+
+    cdef int restore_numbers(self, int64_t minute, NumberReader row) except -1:
+        cdef Looked looked
+        while row.next_group():
+            looked.prefix = self.prefixes.find(
+                row.prefix, row.length, hash_of(row.prefix, row.length)
+            )
+            self.restore_number(&looked, minute, row)
+            while row.next_number():
+                self.restore_number(&looked, minute, row)
+        return 0
+
+    cdef int restore_number(self, Looked *looked, int64_t minute, NumberReader row) except -1:
+        cdef Entry *entry
+        cdef bytes text
+        if looked.prefix == NULL:
+            text = row.prefix[:row.length] + str(row.number).encode()
+            if len(text) > LONGEST:
+                raise ValueError("not a row of identities: too long")
+            return self.restore_one(
+                minute, <const uint8_t *>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
+            )
+        looked.number = row.number
+        # For `forget`.
+        self.arena_of(minute)
+        self.knows(looked, minute, NEVER, &entry)
+        return self.add_number(looked, minute, entry)
 
     def take_fresh(self, Py_ssize_t a_row):
-        """Rows of what came since the last call, at most so many identities each, by minute."""
+        """Rows of what came since the last call, by minute: of numbers, then of texts.
+
+        Those of texts have at most so many each.
+        """
         cdef Arena arena
         cdef list found = []
-        for minute, value in self.arenas.items():
-            arena = value
-            if arena.fresh_count:
-                found.append((minute, arena.take_fresh(a_row)))
+        for minute in sorted(self.arenas):
+            arena = self.arenas[minute]
+            if arena.note_count or arena.fresh_count:
+                found.append((minute, arena.take_numbers(self.prefixes) + arena.take_texts(a_row)))
         return found
+
+    # --- what goes -----------------------------------------------------------------------
 
     def forget(self, int64_t watermark):
         """Release the minutes that no record can match any more, a part with each call."""
         cdef int64_t last = (watermark - self.horizon) // MINUTE - 1
-        cdef int number
+        cdef Py_ssize_t number, place
         cdef Shard *shard
         while (last + 1) * MINUTE + self.horizon <= watermark - MINUTE:
             last += 1
@@ -449,6 +471,11 @@ cdef class CompiledStore:
                 shard = &self.shards[number]
                 if shard.size:
                     self.sweep(shard)
+                for place in range(
+                    self.prefixes.count * number // SHARDS,
+                    self.prefixes.count * (number + 1) // SHARDS,
+                ):
+                    self.total -= release(self.prefixes.ranked[place], self.forgotten)
             self.unswept = max(0, self.unswept - SWEPT)
             if self.unswept == 0:
                 self.leaving = []
@@ -458,23 +485,8 @@ cdef class CompiledStore:
         cdef Py_ssize_t place, count = 0
         for place in range(shard.size):
             count += (
-                shard.entries[place].text != NULL
-                and shard.entries[place].minute > self.forgotten
+                shard.entries[place].key != 0 and shard.entries[place].minute > self.forgotten
             )
         if count < shard.count:
             self.resize(shard, shard.size if 2 * count > shard.size else max(LEAST, 2 * count))
         return 0
-
-
-cdef inline void place_entry(
-    Shard *shard, uint32_t tag, uint8_t *text, int32_t minute
-) noexcept nogil:
-    """Put an entry into the first free place; there is one."""
-    cdef Py_ssize_t place = home(tag, shard.size)
-    while shard.entries[place].text != NULL:
-        place += 1
-        if place == shard.size:
-            place = 0
-    shard.entries[place].text = text
-    shard.entries[place].tag = tag
-    shard.entries[place].minute = minute

@@ -7,8 +7,9 @@ record, so when memory is really released (`forget`) changes nothing.
 Data that flows: a batch's identities as bytes (`PackedTexts`), with the minutes and watermarks of
 its records -> a store judges and remembers them -> rows of a checkpoint, by minute.
 
-There are two stores with the same answers and rows, the compiled one (`_ids.pyx`) and, where it is
-missing, `PureStore`. Neither hashes ids to less: two ids with one hash would lose a trade.
+There are two stores with the same answers and rows (`tables/id_rows.py`), the compiled one
+(`_ids.pyx`) and, where it is missing, `PureStore`. Neither hashes ids to less: two ids with one
+hash would lose a trade.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 #: Joins symbol, venue and id; the contract keeps it out of them.
 SEPARATOR = "\0"
-#: Identities in one row: some 100 KB, far below a topic's size limit.
+#: Texts in one row: some 100 KB, far below a topic's size limit.
 IDENTITIES_PER_ROW = 2_000
 
 #: None where it is missing.

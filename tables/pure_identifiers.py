@@ -10,20 +10,17 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import compress
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from tables.filters import Filter, Hashed
 from tables.held_ids import Hashes, HeldIds
+from tables.id_rows import decode, encode
 from tables.packed_texts import Bytes, Int64Array, texts_of
 
 MINUTE = 60_000_000_000
 #: Parts of a horizon that are released one after the other.
 SPANS = 16
-
-_encode_texts = msgspec.msgpack.Encoder().encode
-_decode_texts = msgspec.msgpack.Decoder(list[str]).decode
 
 
 class PureStore:
@@ -162,29 +159,21 @@ class PureStore:
             self._filter.forget(held.last)
 
     def take_fresh(self, a_row: int) -> list[tuple[int, list[bytes]]]:
-        """Rows of what came since the last call, at most so many identities each, by minute."""
+        """Rows of what came since the last call, by minute (tables/id_rows.py).
+
+        Args:
+            a_row: texts of a row, at most.
+        """
         fresh, self._fresh = self._fresh, {}
-        return [
-            (
-                minute,
-                [
-                    _encode_texts(texts[begin : begin + a_row])
-                    for begin in range(0, len(texts), a_row)
-                ],
-            )
-            for minute, texts in fresh.items()
-        ]
+        return [(minute, encode(texts, a_row)) for minute, texts in sorted(fresh.items())]
 
     def restore(self, minute: int, row: bytes) -> None:
         """Take in a row of a checkpoint; a text may be in those of two minutes.
 
         Raises:
-            ValueError: it is no list of texts.
+            ValueError: it is no row of identities.
         """
-        try:
-            identities = _decode_texts(row)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"not a row of identities: {error}") from None
+        identities = decode(row)
         texts = Hashed(identities)
         self._filter.add(texts, minute, self._count)
         self._hold(minute, identities, texts.hashes)

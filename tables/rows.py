@@ -5,13 +5,14 @@
 | `m` | `Marker` |
 | `s` symbol | newest starts, flushed windows, open windows |
 | `c` symbol NUL length slot | start and aggregate of a closed window |
-| `i` minute offset part | identities |
+| `i` minute offset part | identities (tables/id_rows.py) |
 | `k` symbol NUL length start | start and aggregate of a closed window that was corrected |
 | `x` symbol NUL offset | what a correction made of the trade at that offset |
 | `a` offset | an anchor: the maximum before the record at that offset |
 | `v` symbol | open bars of activity (tables/activity) |
 
-Version 1 had neither of the last three; it is read, and written as version 2.
+Version 1 had neither of the last three, and 1 and 2 had identities as texts only; they are read,
+and written as version 3.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import msgspec
 from tables.aggregate import Aggregate, Held
 
 #: To be raised by one when older code cannot read the rows.
-ROW_VERSION = 2
+ROW_VERSION = 3
 #: Versions that this code reads.
-READ_VERSIONS = (1, 2)
+READ_VERSIONS = (1, 2, 3)
 MARKER_KEY = b"m"
 SYMBOL_PREFIX = b"s"
 CLOSED_PREFIX = b"c"

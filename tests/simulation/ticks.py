@@ -2,13 +2,15 @@
 
 Some have corrections and cancels. Added: symbols that are seldom (a partition has six), prices and
 sizes whose sum depends on the order of its terms, bursts of one append time, and ids that are sent
-again when they are about to be forgotten, or just were.
+again when they are about to be forgotten, or just were. Of some partitions a part, or all, is
+MessagePack.
 """
 
 from __future__ import annotations
 
 import random
 
+from app.contracts.forms import pack
 from tests.simulation.plan import Plan
 from tests.unit.bars_log import CONDITIONS, SECOND, SYMBOLS, in_partition, random_log, trade
 
@@ -47,6 +49,12 @@ def source_log(plan: Plan, partition: int) -> list[tuple[bytes | None, int]]:
             log += _burst(dice, names, append)
         if dice.random() < 0.25:
             log.append(_identified(dice, names, append, known))
+    forms = plan.dice(f"forms {partition}")
+    share = forms.choice((0.0, 0.0, 0.5, 1.0))
+    log = [
+        (pack(value) if value and forms.random() < share else value, append)
+        for value, append in log
+    ]
     return [
         entry for number, entry in enumerate(log[: plan.records]) if number not in plan.skip_records
     ]
@@ -81,7 +89,9 @@ def _identified(
     if known and dice.random() < 0.6:
         symbol, identity, _ = dice.choice(near or known)
     else:
-        symbol, identity = dice.choice(names), f"i{len(known)}"
+        # Texts, numbers, and numbers that are texts of other bytes.
+        kind = ("i{}", "{}", "0{}", "00{}")[len(known) % 4]
+        symbol, identity = dice.choice(names), kind.format(len(known) // 4)
         known.append((symbol, identity, append))
     value = trade(
         symbol, dice.choice(_AWKWARD), 100.0, append, trade_id=identity,

@@ -19,7 +19,7 @@ from app.contracts.wire import encoder
 from tables.anchors import Anchors
 from tables.identifiers import MINUTE
 from tables.policies import policy_of
-from tables.rows import ANCHOR_PREFIX, MARKER_KEY, decode_marker, encode_marker
+from tables.rows import ANCHOR_PREFIX, MARKER_KEY, ROW_VERSION, decode_marker, encode_marker
 from tables.snapshot import StateRefusedError
 from tests.unit.bars_log import SECOND, START, Run, batch, configuration, trade
 from tests.unit.recalling import apply_all
@@ -311,7 +311,7 @@ def test_rows_of_corrected_trades_go_once_they_are_too_old() -> None:
 # --- versions of the rows -----------------------------------------------------------------------
 
 
-def test_rows_of_version_1_are_read_and_become_version_2() -> None:
+def test_rows_of_version_1_are_read_and_become_those_of_today() -> None:
     told = Told(configuration(**ONE_SECOND)).tell(
         trade("AAA", 10, 1, at(0.1), trade_id="a"), trade("AAA", 12, 1, at(5))
     )
@@ -323,15 +323,15 @@ def test_rows_of_version_1_are_read_and_become_version_2() -> None:
     told.bars()
     told.tell(cancel(trade_id="a"))
     assert told.bars("start", "filled", "revision") == [(0, True, 1)]
-    assert decode_marker(told.store[MARKER_KEY]).version == 2
+    assert decode_marker(told.store[MARKER_KEY]).version == ROW_VERSION
 
 
 def test_rows_of_a_newer_version_are_refused_in_one_line() -> None:
     told = Told(configuration(**ONE_SECOND)).tell(trade("AAA", 10, 1, at(0.1)))
     marker = decode_marker(told.store[MARKER_KEY])
-    told.store[MARKER_KEY] = encode_marker(type(marker)(**(_fields(marker) | {"version": 3})))
+    told.store[MARKER_KEY] = encode_marker(type(marker)(**(_fields(marker) | {"version": 4})))
     with pytest.raises(
-        StateRefusedError, match=r"row version 3, newer than .* \(1 to 2\)"
+        StateRefusedError, match=r"row version 4, newer than .* \(1 to 3\)"
     ) as error:
         told.crash()
     assert "\n" not in str(error.value)

@@ -21,10 +21,17 @@ HORIZON = 2 * MINUTE
 #: A span has two minutes then.
 LONG = 33 * MINUTE
 
+#: Numbers about the border of a block, with and without zeros that lead, the largest, and texts.
+NAMES = (
+    *("S\0V\0" + number for number in ("0", "00", "7", "07", "007", "15", "16", "17", "31", "32")),
+    *("S\0\0" + number for number in ("7", "999999999999999999", "1000000000000000000", "x7")),
+    *("7", "07", "a", "S7", "S\0V\0", "S\0V\0" + "0" * 64, "S\0V\0\u0667"),
+)
+
 #: Ids that come together, in which minute, and how far the watermark moves before.
 STEPS = st.lists(
     st.tuples(
-        st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=5),
+        st.lists(st.sampled_from(NAMES), min_size=1, max_size=5),
         st.integers(-3, 0),
         st.integers(0, 2 * MINUTE),
         st.booleans(),
@@ -89,15 +96,21 @@ def test_ids_are_remembered_for_the_horizon_however_they_come(
             else:
                 naive.minutes[name] = minutes[-1]
         assert take(ours, names, minutes, marks) == repeated
-        for name in "abcdefghij":
+        for name in NAMES:
             assert ours.seen(name, watermark) == naive.seen(name, watermark)
         if forget:
             ours.forget(watermark)
 
 
-#: Of all lengths that a head can say, in several scripts.
+#: Of all lengths that a head can say, in several scripts; numbers of all lengths.
 TEXTS = st.one_of(
     st.text(min_size=1, max_size=40),
+    st.text("0123456789\0", min_size=1, max_size=24),
+    st.builds(
+        lambda prefix, number: f"{prefix}\0{number}",
+        st.sampled_from(["S\0", "S\0V", "é\0V", "éa\0", "SYMBOL\0VENUE", ""]),
+        st.one_of(st.integers(0, 300), st.integers(0, 10**19)),
+    ),
     st.sampled_from("az").map(lambda letter: letter * 300),
     st.integers(0, 30).map(lambda number: "é" * number + "x"),
 )
@@ -155,10 +168,27 @@ def test_many_ids_come_and_go_and_take_memory_only_while_they_are_remembered() -
             assert not ours.seen(f"S\0V\0{minute - 4}-1", watermark)
 
 
+#: A group: shared, length, prefix, count, first (doubled), steps.
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     "row",
-    [b"", b"\x81", b"\x92\xa1a", b"\x91\xa5ab", b"\x91\xd9", b"\xdc\x00", b"\x91\x01", b"\x90x"],
+    [
+        *(
+            b"",
+            b"\x81",
+            b"\x92\xa1a",
+            b"\x91\xa5ab",
+            b"\x91\xd9",
+            b"\xdc\x00",
+            b"\x91\x01",
+            b"\x90x",
+        ),
+        *(b"\xc1\0", b"\xc1\0\2\0", b"\xc1\0\0\1", b"\xc1\0\0\2\0", b"\xc1\0\0\1\x80"),
+        *(b"\xc1\0\0\0\0", b"\xc1\1\0\1\0", b"\xc1\0\1S\1\0", b"\xc1\0\2\xff\0\1\0"),
+        *(b"\xc1\0\1\x31\1\0", b"\xc1\0\0\1\1", b"\xc1\0\0\1" + b"\xff" * 9 + b"\1"),
+        *(b"\xc1\0\0\1" + b"\xff" * 8 + b"\x7f", b"\xc1\0\0\2\0" + b"\xff" * 8 + b"\x7f"),
+        b"\xc1\0\xff\xff\3" + b"0" * 65_535 + b"\1\0",
+    ],
 )
 def test_a_row_that_is_none_is_refused(compiled: bool, row: bytes) -> None:
     with using(compiled):
