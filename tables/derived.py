@@ -32,6 +32,8 @@ from tables.snapshot import check_marker
 from tables.windows import Reader
 
 ENTRY_PREFIX = b"e"
+# Of a named tuple: 0.2 us; by a call of its class 0.45 us.
+_new = tuple.__new__
 
 Entry = TypeVar("Entry")
 
@@ -146,7 +148,10 @@ class DerivedPartition(ABC):
 
     def put(self, output: str, key: bytes, value: bytes) -> None:
         """Publish a record with the next checkpoint."""
-        self._outputs.setdefault(output, []).append(OutputRecord(key, value, NO_HEADERS))
+        records = self._outputs.get(output)
+        if records is None:
+            records = self._outputs[output] = []
+        records.append(_new(OutputRecord, (key, value, NO_HEADERS)))
         self.pending_bytes += len(value) + 100
 
     def route(self, output: str, partition: int, key: bytes, value: bytes) -> None:
@@ -236,7 +241,8 @@ class KeyedPartition(DerivedPartition, Generic[Entry]):
         super().__init__(configuration, partition)
         self._read = read
         self._entries: dict[bytes, Entry] = {}
-        self._changed: set[bytes] = set()
+        #: In the order of the log: nearly that of the names, in which they are sorted quickly.
+        self._changed: dict[bytes, None] = {}
 
     @abstractmethod
     def decode(self, key: bytes, row: bytes | None) -> Entry:
@@ -251,7 +257,7 @@ class KeyedPartition(DerivedPartition, Generic[Entry]):
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = self.load_entry(key)
-        self._changed.add(key)
+        self._changed[key] = None
         return entry
 
     def load_entry(self, key: bytes) -> Entry:
@@ -272,7 +278,7 @@ class KeyedPartition(DerivedPartition, Generic[Entry]):
 
     def changed_rows(self) -> Iterable[tuple[bytes, bytes | None]]:
         """Rows of the entries that have changed since the last call."""
-        changed, self._changed = sorted(self._changed), set()
+        changed, self._changed = sorted(self._changed), {}
         return [row for key in changed for row in self.rows_of(key)]
 
     def stored(self) -> None:

@@ -10,34 +10,32 @@ bar's revision; of an emptied bar all values are null.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from app.contracts.wire import BarInput, BarRecord, IndicatorsRecord, bar_input_decoder, encoder
+from app.contracts.wire import BarRecord, IndicatorsRecord, bar_input_decoder, encoder
 from app.durations import parse_duration
 from tables.derived import BadRecordError, DerivedConfiguration, check_bar_time
 from tables.indicators.base import Context
 from tables.indicators.registry import Request
 from tables.indicators.sets import IndicatorSet, Outcome
-from tables.journaled import JournaledPartition
+from tables.journaled import Journal, JournaledPartition
 from tables.markets import Instruments, Market, TradingDays
 from tables.parsing import DECODE_ERRORS
 from tables.symbols import SymbolFaults
 from tables.windows import Reader
 
-_OUTCOMES = {
-    Outcome.NEW: "applied",
-    Outcome.REVISED: "revised",
-    Outcome.EMPTIED: "revised",
-    Outcome.OLDER: "older",
-    Outcome.REPEATED: "repeated",
-}
+# Looking up a member on its class or in a dictionary takes 0.15 us (CPython 3.11).
+_NEW, _REVISED, _EMPTIED, _OLDER = (
+    Outcome.NEW,
+    Outcome.REVISED,
+    Outcome.EMPTIED,
+    Outcome.OLDER,
+)
 #: By symbol.
 ContextOf = Callable[[str], Context]
-_PUBLISHED = (Outcome.NEW, Outcome.REVISED, Outcome.EMPTIED)
-_decode_row = msgspec.msgpack.Decoder(list).decode
-_encode_row = msgspec.msgpack.Encoder().encode
 
 
 def contexts_of(instruments: Instruments) -> ContextOf:
@@ -67,6 +65,30 @@ def _values_type(requests: Sequence[Request]) -> type[msgspec.Struct]:
     )
 
 
+@dataclass(slots=True)
+class Place:
+    """What a bar of a symbol and interval needs, found by one look."""
+
+    key: bytes
+    symbol: bytes
+    entry: IndicatorSet
+    journal: Journal
+
+
+@dataclass(slots=True)
+class Interval:
+    """What the bars of an interval have in common; `length` in ns.
+
+    Attributes:
+        values: type of the outputs, None where there are none.
+        places: by symbol, of entries in memory.
+    """
+
+    length: int
+    values: Callable[..., Any] | None
+    places: dict[str, Place] = field(default_factory=dict)
+
+
 class IndicatorsPartition(JournaledPartition[IndicatorSet]):
     """State of one partition of the indicators agent."""
 
@@ -93,12 +115,15 @@ class IndicatorsPartition(JournaledPartition[IndicatorSet]):
         """
         super().__init__(configuration, partition, read)
         self._requests = requests
-        self._lengths = {label: parse_duration(label) for label in requests}
+        self._intervals = {
+            label: Interval(parse_duration(label), _values_type(each) if each else None)
+            for label, each in requests.items()
+        }
         self._max_ahead = max_ahead
         self._context_of = context_of
         self._fill_forward = fill_forward
         self._faults = SymbolFaults(partition, configuration.partitions)
-        self._values = {label: _values_type(each) for label, each in requests.items() if each}
+        self._buffer = bytearray(1024)
 
     def decode(self, key: bytes, row: bytes | None) -> IndicatorSet:
         """Make a set of its row, or a new one."""
@@ -107,13 +132,11 @@ class IndicatorsPartition(JournaledPartition[IndicatorSet]):
         context = None if self._context_of is None else self._context_of(symbol)
         if row is None:
             return IndicatorSet(requests, context, fill_forward=self._fill_forward)
-        return IndicatorSet.from_state(
-            _decode_row(row), requests, context, fill_forward=self._fill_forward
-        )
+        return IndicatorSet.from_packed(row, requests, context, fill_forward=self._fill_forward)
 
     def encode(self, key: bytes, entry: IndicatorSet) -> bytes:
         """Make a row of a set."""
-        return _encode_row(entry.state())
+        return entry.packed()
 
     def replay(self, key: bytes, entry: IndicatorSet, item: list[Any]) -> None:
         """Let a set take a bar again."""
@@ -131,38 +154,51 @@ class IndicatorsPartition(JournaledPartition[IndicatorSet]):
             bar = bar_input_decoder.decode(value)
         except DECODE_ERRORS:
             raise BadRecordError("malformed") from None
-        self._check(bar, append_time + self._max_ahead)
-        if not self._requests[bar.interval]:
+        interval = self._intervals.get(bar.interval)
+        place = None if interval is None else interval.places.get(bar.symbol)
+        start = bar.start
+        if interval is None or place is None:
+            fault = self._faults.of(bar.symbol)
+            if fault is not None or interval is None:
+                raise BadRecordError(fault or "unknown_interval")
+        check_bar_time(start, interval.length, append_time + self._max_ahead)
+        if interval.values is None:
             return "ignored"
-        symbol = bar.symbol.encode()
-        key = symbol + b"\0" + bar.interval.encode()
-        held = self.entry(key)
+        if place is None:
+            place = interval.places[bar.symbol] = self._find(bar.symbol, bar.interval)
+        held, journal = place.entry, place.journal
         outcome = held.take(bar)
-        self.note(
-            key,
-            (
-                *(bar.start, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.vwap),
-                *(bar.trades, bar.revision, bar.is_final, bar.filled, bar.sources),
-            ),
-        )
-        if self.maximum is None or bar.start > self.maximum:
-            self.maximum = bar.start
-        if outcome in _PUBLISHED:
+        if not journal.fresh:
+            self._changed[place.key] = None
+        item = (
+            start, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.vwap,
+            bar.trades, bar.revision, bar.is_final, bar.filled, bar.sources,
+        )  # fmt: skip
+        journal.add(item)
+        if self.maximum is None or start > self.maximum:
+            self.maximum = start
+        if outcome is _NEW or outcome is _REVISED or outcome is _EMPTIED:
             outputs = held.outputs()
-            if outcome is Outcome.EMPTIED:
+            if outcome is _EMPTIED:
                 outputs = [None] * len(outputs)
-            values: Any = self._values[bar.interval](*outputs)
             record = IndicatorsRecord(
-                bar.symbol, bar.interval, bar.start, bar.revision, held.exact, values
+                bar.symbol, bar.interval, start, bar.revision, held.exact, interval.values(*outputs)
             )
-            self.put("indicators", symbol, encoder.encode(record))
-        return _OUTCOMES[outcome]
+            # Into the buffer of the one before: half the time of a new one that has to grow.
+            encoder.encode_into(record, self._buffer)
+            self.put("indicators", place.symbol, bytes(self._buffer))
+            return "applied" if outcome is _NEW else "revised"
+        return "older" if outcome is _OLDER else "repeated"
 
-    def _check(self, bar: BarInput, latest: int) -> None:
-        fault = self._faults.of(bar.symbol)
-        if fault is not None:
-            raise BadRecordError(fault)
-        length = self._lengths.get(bar.interval)
-        if length is None:
-            raise BadRecordError("unknown_interval")
-        check_bar_time(bar.start, length, latest)
+    def _find(self, symbol: str, label: str) -> Place:
+        name = symbol.encode()
+        key = name + b"\0" + label.encode()
+        return Place(key, name, self.entry(key), self._journals[key])
+
+    def stored(self) -> None:
+        """What was last taken can be read from the store."""
+        held = len(self._entries)
+        super().stored()
+        if len(self._entries) < held:
+            for interval in self._intervals.values():
+                interval.places.clear()

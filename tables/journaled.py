@@ -21,6 +21,7 @@ and written anew with the next item.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import msgspec
@@ -31,6 +32,8 @@ from tables.windows import Reader
 JOURNAL_PREFIX = b"j"
 _WHOLE = b"\xc1"
 _GENERATION = 8
+#: What the keys of items end with, by their number.
+_ENDS = [b"\0%c" % number for number in range(256)]
 
 _encode_item = msgspec.msgpack.Encoder().encode
 _decode_item = msgspec.msgpack.Decoder(list[Any]).decode
@@ -42,16 +45,27 @@ class Journal:
 
     Attributes:
         generation: of the entry's row; 0 where there is none.
+        mark: the generation, as rows begin with it.
         count: items since that row.
         fresh: the newest of them, encoded: those that no checkpoint has taken.
         old: the row before version 3 that has to go, if there is one.
     """
 
-    __slots__ = ("count", "fresh", "generation", "old")
+    __slots__ = ("count", "fresh", "generation", "mark", "old")
 
     def __init__(self, generation: int, count: int, old: bytes | None = None) -> None:
-        self.generation, self.count, self.old = generation, count, old
+        self.count, self.old = count, old
         self.fresh: list[bytes] = []
+        self.begin(generation)
+
+    def begin(self, generation: int) -> None:
+        """Belong to another row of the entry."""
+        self.generation, self.mark = generation, generation.to_bytes(_GENERATION)
+
+    def add(self, item: tuple[Any, ...]) -> None:
+        """Remember what the entry has just taken, as plain values."""
+        self.fresh.append(_encode_item(item))
+        self.count += 1
 
 
 class JournaledPartition(KeyedPartition[Entry]):
@@ -73,9 +87,7 @@ class JournaledPartition(KeyedPartition[Entry]):
 
     def note(self, key: bytes, item: tuple[Any, ...]) -> None:
         """Remember what an entry has just taken, as plain values."""
-        journal = self._journals[key]
-        journal.fresh.append(_encode_item(item))
-        journal.count += 1
+        self._journals[key].add(item)
 
     def load_entry(self, key: bytes) -> Entry:
         """Make an entry of its row and its journal."""
@@ -109,20 +121,34 @@ class JournaledPartition(KeyedPartition[Entry]):
             self.replay(key, entry, item)
         return entry, Journal(0, self.LENGTH, None if items is None else old)
 
+    def changed_rows(self) -> Iterable[tuple[bytes, bytes | None]]:
+        """Rows of the entries that have changed since the last call."""
+        changed, self._changed = sorted(self._changed), {}
+        rows: list[tuple[bytes, bytes | None]] = []
+        for key in changed:
+            journal = self._journals[key]
+            if len(journal.fresh) == 1 and journal.count <= self.LENGTH:
+                # Nearly always; what `rows_of` gives then.
+                (item,), journal.fresh = journal.fresh, []
+                rows.append((_item_key(key, journal.count - 1), journal.mark + item))
+            else:
+                rows += self.rows_of(key)
+        return rows
+
     def rows_of(self, key: bytes) -> list[tuple[bytes, bytes | None]]:
         """The items that are new, or the entry itself once they are too many."""
         journal = self._journals[key]
         fresh, journal.fresh = journal.fresh, []
         if journal.count <= self.LENGTH:
-            mark, first = journal.generation.to_bytes(_GENERATION), journal.count - len(fresh)
+            mark, first = journal.mark, journal.count - len(fresh)
             return [
                 (_item_key(key, first + number), mark + item) for number, item in enumerate(fresh)
             ]
-        journal.generation += 1
+        journal.begin(journal.generation + 1)
         journal.count = 0
         whole = self.encode(key, self._entries[key])
         rows: list[tuple[bytes, bytes | None]] = [
-            (ENTRY_PREFIX + key, _WHOLE + journal.generation.to_bytes(_GENERATION) + whole)
+            (ENTRY_PREFIX + key, _WHOLE + journal.mark + whole)
         ]
         if journal.old is not None:
             rows.append((journal.old, None))
@@ -137,4 +163,4 @@ class JournaledPartition(KeyedPartition[Entry]):
 
 
 def _item_key(key: bytes, number: int) -> bytes:
-    return b"%b%b\0%c" % (JOURNAL_PREFIX, key, number)
+    return JOURNAL_PREFIX + key + _ENDS[number]

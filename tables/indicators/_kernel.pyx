@@ -15,8 +15,11 @@ its values, then its parts:
 - sums of a session: whether there is one, which, four sums; and the same before.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport INFINITY, NAN, fabs, isnan, log, sqrt
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 # Kinds of indicators, as `compiled.py` writes them.
 cdef enum:
@@ -47,26 +50,14 @@ cdef enum:
     WINDOW_HEAD = 4
     AVERAGE_CELLS = 7
     COUNTER_CELLS = 3
-    SESSION_CELLS = 12
+    SESSION_CELLS = 6
 
 cdef double GREATEST_RATIO = 1e250
 cdef double ROUNDING = 1e-12
 
 
-cdef struct Operation:
-    int kind
-    int outputs
-    int first
-    int second
-    int third
-    # Options: seeds that begin at once, averages that are means, bars that are left out.
-    int option
-    int other
-    double factor
-    Py_ssize_t at
-    Py_ssize_t parts
-
 include "_kernel_parts.pxi"
+include "_kernel_layout.pxi"
 include "_kernel_steps.pxi"
 include "_kernel_states.pxi"
 
@@ -102,6 +93,8 @@ cdef class Program:
     """Which indicators, with which parameters; shared by the kernels of many symbols."""
 
     cdef Operation *operations
+    #: Where a state is written, one at a time: room for all of them.
+    cdef uint8_t *scratch
     cdef readonly int count
     cdef readonly int outputs
     cdef readonly Py_ssize_t cells
@@ -128,12 +121,19 @@ cdef class Program:
                 raise ValueError(f"{given}: no operation")
             operation.at = self.cells
             operation.parts = 2 + 2 * operation.outputs
-            self.cells += operation.parts + part_cells(operation)
+            lay_out(operation)
+            self.cells += operation.parts + operation.cells
             self.outputs += operation.outputs
             self.count += 1
+        self.scratch = <uint8_t *>PyMem_Calloc(
+            1, HEAD_BYTES * (1 + self.count) + NUMBER_BYTES * self.cells
+        )
+        if self.scratch is NULL:
+            raise MemoryError
 
     def __dealloc__(self):
         PyMem_Free(self.operations)
+        PyMem_Free(self.scratch)
 
 
 cdef class Kernel:
@@ -209,26 +209,39 @@ cdef class Kernel:
                 found.append(None if isnan(cells[place]) else cells[place])
         return found
 
-    def contents(self):
-        """Return what `Indicator._content` gives, of each indicator."""
-        cdef int number
+    def packed(self, tuple versions):
+        """Return of each indicator the msgpack bytes of what `Indicator.state` gives.
+
+        Args:
+            versions: of the states, one each.
+        """
+        cdef Program program = self.program
         cdef Operation *operation
+        cdef Writer writer
         cdef list found = []
-        for number in range(self.program.count):
-            operation = self.program.operations + number
-            found.append(content_of(operation, self.cells + operation.at))
+        cdef int number
+        if len(versions) != program.count:
+            raise ValueError(f"{len(versions)} versions, expected {program.count}")
+        writer.data = program.scratch
+        for number in range(program.count):
+            operation = program.operations + number
+            writer.at = 0
+            write_state(&writer, operation, self.cells + operation.at, versions[number])
+            found.append(PyBytes_FromStringAndSize(<const char *>writer.data, writer.at))
         return found
 
-    def restore(self, list contents):
-        """Take in what `contents` returned.
+    def unpack(self, int number, bytes state, int64_t version):
+        """Take in what `packed` returned of an indicator.
 
         Raises:
-            ValueError, TypeError, IndexError: it does not fit the program.
+            ValueError: it does not fit the indicator, or is of another version.
         """
-        cdef int number
         cdef Operation *operation
-        if len(contents) != self.program.count:
-            raise ValueError(f"{len(contents)} states, expected {self.program.count}")
-        for number in range(self.program.count):
-            operation = self.program.operations + number
-            restore_one(operation, self.cells + operation.at, contents[number])
+        cdef Reader reader
+        if not 0 <= number < self.program.count:
+            raise ValueError(f"indicator {number} of {self.program.count}")
+        operation = self.program.operations + number
+        reader.data = <const uint8_t *>PyBytes_AS_STRING(state)
+        reader.at = 0
+        reader.end = PyBytes_GET_SIZE(state)
+        read_state(&reader, operation, self.cells + operation.at, version)

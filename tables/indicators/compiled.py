@@ -111,16 +111,20 @@ class Plan:
         compiled, others: places among the requests.
         places: of each output in the order asked for, among those of the program and, behind
             them, those of the others; None where that is the same order.
+        versions: of the states of those compiled.
         sessions: whether the program asks which session a bar belongs to.
         names: of the outputs.
+        labels: of the requests.
     """
 
     program: Any
     compiled: tuple[int, ...]
     others: tuple[int, ...]
     places: tuple[int, ...] | None
+    versions: tuple[int, ...]
     sessions: bool
     names: tuple[str, ...]
+    labels: tuple[str, ...]
 
 
 _plans: dict[object, Plan] = {}
@@ -175,8 +179,10 @@ def _make_plan(requests: Sequence[Request], usable: bool) -> Plan:
         compiled,
         others,
         None if places == tuple(range(at)) else places,
+        tuple(requests[n].kind.VERSION for n in compiled),
         any(requests[n].kind is SessionVwap for n in compiled),
         tuple(name for each in requests for name in each.names),
+        tuple(each.label for each in requests),
     )
 
 

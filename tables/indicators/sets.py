@@ -22,6 +22,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import Any
+
+import msgspec
 
 from app.contracts.wire import BarRecord
 from tables.indicators.base import Context, Indicator
@@ -40,6 +43,16 @@ class Outcome(Enum):
     EMPTIED = "emptied"
     REPEATED = "repeated"
     OLDER = "older"
+
+
+# Looking up a member on its class takes 0.15 us (CPython 3.11), longer than most indicators.
+_NEW, _REVISED, _EMPTIED = Outcome.NEW, Outcome.REVISED, Outcome.EMPTIED
+_encode = msgspec.msgpack.Encoder().encode
+_decode: Any = msgspec.msgpack.Decoder(list).decode
+#: Of a row, with the state of each indicator left as it is.
+_decode_row = msgspec.msgpack.Decoder(
+    tuple[int, list[str], int | None, int, bool, int | None, int, list[msgspec.Raw]]
+).decode
 
 
 class IndicatorSet:
@@ -107,9 +120,9 @@ class IndicatorSet:
         if start is None or bar.start > start:
             self.start, self.revision, self._taken = bar.start, bar.revision, not emptied
             if emptied:
-                return Outcome.EMPTIED
+                return _EMPTIED
             self._update(bar)
-            return Outcome.NEW
+            return _NEW
         if bar.start < start:
             self._older = bar.start if self._older is None else max(self._older, bar.start)
             self._since = 0
@@ -125,9 +138,9 @@ class IndicatorSet:
             self._since = max(0, self._since - 1)
         self._taken = not emptied
         if emptied:
-            return Outcome.EMPTIED
+            return _EMPTIED
         self._update(bar)
-        return Outcome.REVISED
+        return _REVISED
 
     def _update(self, bar: BarRecord) -> None:
         if self._kernel is not None:
@@ -165,6 +178,9 @@ class IndicatorSet:
         After `EMPTIED` they are those after the bar before.
         """
         values: list[float | None] = [] if self._kernel is None else self._kernel.values()
+        if not self._others:
+            places = self._plan.places
+            return values if places is None else [values[place] for place in places]
         for number, indicator in zip(self._plan.others, self._others, strict=True):
             value = indicator.value
             if value is None:
@@ -182,15 +198,32 @@ class IndicatorSet:
 
     def state(self) -> State:
         """Return plain values from which `from_state` goes on, bit for bit."""
-        states: list[State] = [[] for _ in self._requests]
-        if self._kernel is not None:
-            for place, content in zip(self._plan.compiled, self._kernel.contents(), strict=True):
-                states[place] = [self._requests[place].kind.VERSION, *content]
-        for place, indicator in zip(self._plan.others, self._others, strict=True):
+        states = self._states()
+        for place in self._plan.compiled:
+            states[place] = _decode(states[place])
+        return self._whole(states)
+
+    def packed(self) -> bytes:
+        """Return the msgpack bytes of `state`, which take a twentieth of its time to make."""
+        return _encode(self._whole(self._states()))
+
+    def _states(self) -> list[Any]:
+        """Of each indicator; those of the compiled ones in bytes."""
+        plan = self._plan
+        if self._kernel is None:
+            return [indicator.state() for indicator in self._others]
+        packed: list[bytes] = self._kernel.packed(plan.versions)
+        states: list[Any] = [None] * len(self._requests)
+        for place, content in zip(plan.compiled, packed, strict=True):
+            states[place] = msgspec.Raw(content)
+        for place, indicator in zip(plan.others, self._others, strict=True):
             states[place] = indicator.state()
+        return states
+
+    def _whole(self, states: list[Any]) -> State:
         return [
             VERSION,
-            [each.label for each in self._requests],
+            list(self._plan.labels),
             self.start,
             self.revision,
             self._taken,
@@ -214,34 +247,52 @@ class IndicatorSet:
         Raises:
             StateVersionError: the state is of another version, or of other indicators.
         """
-        labels = [each.label for each in requests]
-        if state[:2] != [VERSION, labels] or len(state) != 8 or len(state[7]) != len(labels):
+        return cls.from_packed(
+            _encode(state), requests, context, fill_forward=fill_forward, use_kernel=use_kernel
+        )
+
+    @classmethod
+    def from_packed(
+        cls,
+        row: bytes,
+        requests: Sequence[Request],
+        context: Context | None = None,
+        *,
+        fill_forward: bool = False,
+        use_kernel: bool = True,
+    ) -> IndicatorSet:
+        """Build the set that goes on from what `packed` returned.
+
+        Raises:
+            StateVersionError: it is of another version, or of other indicators.
+        """
+        plan = plan_of(requests, use_kernel=use_kernel)
+        try:
+            version, labels, start, revision, taken, older, since, states = _decode_row(row)
+        except msgspec.ValidationError as error:
+            raise StateVersionError(f"the state is none of version {VERSION}: {error}") from error
+        if version != VERSION or tuple(labels) != plan.labels or len(states) != len(labels):
             raise StateVersionError(
-                f"the state is of version {state[0] if state else 'none'} and of the indicators "
-                f"{state[1] if len(state) > 1 else 'none'}; expected version {VERSION} and {labels}"
+                f"the state is of version {version} and of the indicators {labels}; expected "
+                f"version {VERSION} and {list(plan.labels)}"
             )
         made = cls.__new__(cls)
-        made._begin(requests, plan_of(requests, use_kernel=use_kernel), context, fill_forward)
-        made._restore(state[7])
-        made.start, made.revision, made._taken, made._older, made._since = state[2:7]
+        made._begin(requests, plan, context, fill_forward)
+        made._restore(states)
+        made.start, made.revision, made._taken = start, revision, taken
+        made._older, made._since = older, since
         return made
 
-    def _restore(self, states: Sequence[State]) -> None:
+    def _restore(self, states: Sequence[msgspec.Raw]) -> None:
         requests, plan = self._requests, self._plan
-        if self._kernel is not None:
-            for place in plan.compiled:
-                held, expected = states[place][:1], requests[place].kind.VERSION
-                if held != [expected]:
-                    raise StateVersionError(
-                        f"{requests[place].kind.__name__}: the state has version "
-                        f"{held[0] if held else 'no'}, this code reads {expected}"
-                    )
+        compiled: Any = self._kernel
+        for number, place in enumerate(plan.compiled):
             try:
-                self._kernel.restore([states[place][1:] for place in plan.compiled])
-            except (TypeError, ValueError, IndexError) as error:
+                compiled.unpack(number, bytes(states[place]), plan.versions[number])
+            except ValueError as error:
                 raise StateVersionError(
-                    f"a state does not fit the parameters of its indicator: {error}"
+                    f"{requests[place].kind.__name__}: the state does not fit: {error}"
                 ) from error
         self._others = [
-            requests[place].restore(states[place], self._context) for place in plan.others
+            requests[place].restore(_decode(states[place]), self._context) for place in plan.others
         ]

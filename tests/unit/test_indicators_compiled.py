@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -110,13 +111,17 @@ def test_values_and_states_have_the_same_bits_through_revisions_and_restarts(
         assert bits(fast.values()) == bits(slow.values())
         assert fast.exact == slow.exact
         assert bits(fast.state()) == bits(slow.state())
+        assert fast.packed() == slow.packed() == msgspec.msgpack.encode(slow.state())
         if chance.random() < 0.2:
-            # Each goes on from the state of the other.
-            state = plain(fast.state())
-            fast, slow = (
-                IndicatorSet.from_state(plain(slow.state()), requests, context),
-                IndicatorSet.from_state(state, requests, context, use_kernel=False),
-            )
+            # Each goes on from the state of the other, as values or in bytes.
+            if chance.random() < 0.5:
+                state, row = plain(slow.state()), fast.packed()
+                fast = IndicatorSet.from_state(state, requests, context)
+                slow = IndicatorSet.from_packed(row, requests, context, use_kernel=False)
+            else:
+                state, row = plain(fast.state()), slow.packed()
+                fast = IndicatorSet.from_packed(row, requests, context)
+                slow = IndicatorSet.from_state(state, requests, context, use_kernel=False)
 
 
 def test_a_long_series_of_the_default_set_has_the_same_bits() -> None:
@@ -181,6 +186,93 @@ def test_a_state_that_does_not_fit_is_refused(broken: object) -> None:
     broken(state[7])  # type: ignore[operator]
     with pytest.raises(StateVersionError):
         IndicatorSet.from_state(state, requests)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(-(2**53), 2**53),
+            # Where an integer gets longer.
+            st.tuples(st.sampled_from([0, 5, 7, 8, 15, 16, 31, 32, 40]), st.integers(-1, 1)).map(
+                lambda one: 2 ** one[0] + one[1]
+            ),
+        ).flatmap(lambda one: st.sampled_from([one, -one])),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_any_session_is_packed_and_unpacked(sessions: list[int]) -> None:
+    requests = parse_indicators("SESSION_VWAP")
+    context = Context(lambda start: sessions[start // HOUR])
+    fast, slow = both(requests, context)
+    for number in range(len(sessions)):
+        bar = msgspec.structs.replace(sample_bars(1, 1)[0], start=number * HOUR)
+        fast.take(bar)
+        slow.take(bar)
+        assert fast.packed() == slow.packed()
+        fast = IndicatorSet.from_packed(fast.packed(), requests, context)
+
+
+@pytest.fixture(scope="module")
+def every_packed() -> list[bytes]:
+    """States of one set with every option, early and late, new and taken back."""
+    made, found = IndicatorSet(parse_indicators(EVERY)), []
+    for number, bar in enumerate(sample_bars(2, 12)):
+        made.take(bar)
+        if number % 2:
+            made.take(msgspec.structs.replace(bar, revision=1, filled=True, trades=0))
+        found.append(made.packed())
+    return found
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_bytes_that_are_no_state_are_refused_or_do_no_harm(
+    every_packed: list[bytes], data: st.DataObject
+) -> None:
+    requests = parse_indicators(EVERY)
+    whole = data.draw(st.sampled_from(every_packed))
+    row = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(row) - 1))
+        row[place] = data.draw(
+            st.integers(0, 255) | st.sampled_from([0x90, 0xC0, 0xC2, 0xCB, 0xDC, 0xDD])
+        )
+    del row[data.draw(st.just(len(row)) | st.integers(1, len(row))) :]
+    try:
+        made = IndicatorSet.from_packed(bytes(row), requests)
+    except (StateVersionError, UnicodeDecodeError, msgspec.DecodeError):
+        assert bytes(row) != whole
+        return
+    # A number may be another one; all that follows keeps within its cells.
+    assert made._kernel is not None
+    with suppress(RuntimeError):
+        made._kernel.revert()
+    for bar in sample_bars(3, 12):
+        made._kernel.update(bar, 0)
+        if bar.trades % 3 == 0:
+            made._kernel.revert()
+    assert IndicatorSet.from_packed(whole, requests).packed() == whole
+
+
+def test_a_state_is_refused_wherever_it_ends_too_early() -> None:
+    requests = parse_indicators(EVERY)
+    made = IndicatorSet(requests)
+    for bar in sample_bars(1, 20):
+        made.take(bar)
+    plan = plan_of(requests)
+    assert made._kernel is not None
+    for number, packed in enumerate(made._kernel.packed(plan.versions)):
+        fresh = compiled.kernel.Kernel(plan.program)
+        for end in range(len(packed)):
+            with pytest.raises(ValueError, match="it ends too early"):
+                fresh.unpack(number, packed[:end], plan.versions[number])
+        with pytest.raises(ValueError, match="more follows"):
+            fresh.unpack(number, packed + b"\0", plan.versions[number])
+        with pytest.raises(ValueError, match="it has version 1, this code reads 2"):
+            fresh.unpack(number, packed, 2)
+        fresh.unpack(number, packed, plan.versions[number])
+        assert fresh.packed(plan.versions)[number] == packed
 
 
 @given(
