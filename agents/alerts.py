@@ -44,4 +44,4 @@ def register(app: CandlewickApp, stage: Stage) -> None:
     if engine.settings.notify.in_worker:
         delivery = Delivery(engine.settings)
         engine.followers.append(delivery)
-        engine.metrics.registry.register(DeliveryGauges(lambda: delivery.running))
+        engine.metrics.read_on_loop(DeliveryGauges(lambda: delivery.running))

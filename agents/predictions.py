@@ -185,7 +185,7 @@ def make_stage(settings: Settings, max_entries: int = MAX_ENTRIES) -> Prediction
 def register(app: CandlewickApp, stage: PredictionsStage) -> None:
     """Declare the agent, and what follows the registry."""
     add_agent(app, stage)
-    app.engine.metrics.registry.register(ModelGauges(stage.catalog))
+    app.engine.metrics.read_on_loop(ModelGauges(stage.catalog))
 
     async def follow_registry() -> None:
         while not app.should_stop:

@@ -11,8 +11,8 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -24,9 +24,12 @@ NANOSECONDS = 1_000_000_000
 _OF_PARTITION = ("agent", "partition")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PartitionSample:
-    """What is known of a partition: times in ns, moments in monotonic seconds, None: unknown."""
+    """What is known of a partition: times in ns, moments in monotonic seconds, None: unknown.
+
+    A new one for each change, since a scrape reads it in another thread.
+    """
 
     event_time: int | None = None
     watermark: int | None = None
@@ -36,6 +39,9 @@ class PartitionSample:
     rows: int | None = None
     uncommitted_since: float | None = None
     stalled_since: float | None = None
+
+
+_UNKNOWN = PartitionSample()
 
 
 class PartitionGauges(Collector):
@@ -60,7 +66,16 @@ class PartitionGauges(Collector):
 
     def __init__(self, now: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._now, self._monotonic = now, monotonic
-        self.samples: dict[tuple[str, int], PartitionSample] = {}
+        self._samples: dict[tuple[str, int], PartitionSample] = {}
+
+    def update(self, agent: str, partition: int, **known: Any) -> None:
+        """Know more of a partition: fields of its sample, which a scrape sees all or none of."""
+        key = (agent, partition)
+        self._samples[key] = replace(self._samples.get(key, _UNKNOWN), **known)
+
+    def release(self, agent: str, partition: int) -> None:
+        """Forget a partition."""
+        self._samples.pop((agent, partition), None)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """All families, for a scrape."""
@@ -69,7 +84,7 @@ class PartitionGauges(Collector):
             for name, text in self._FAMILIES
         ]
         now, monotonic = self._now(), self._monotonic()
-        for (agent, partition), sample in list(self.samples.items()):
+        for (agent, partition), sample in self._samples.copy().items():
             labels = (agent, str(partition))
             values = _values(sample, now, monotonic)
             for family, value in zip(families, values, strict=True):
@@ -134,6 +149,11 @@ class PhaseGauges(Collector):
         )
         ready.add_metric([], self._health.is_ready)
         yield ready
+        age = GaugeMetricFamily(
+            "candlewick_event_loop_age_seconds", "Since the event loop last ran, at the scrape"
+        )
+        age.add_metric([], self._health.loop_age or 0.0)
+        yield age
         current, partitions = self._health.phases()
         worker = GaugeMetricFamily(
             "candlewick_worker_phase", "1: the phase that the worker is in", labels=["phase"]

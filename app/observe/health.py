@@ -15,6 +15,11 @@ from typing import Any
 
 from app import __version__
 
+#: Seconds between two signs of life of the event loop.
+BEAT_SECONDS = 0.25
+#: An event loop that has not run for so long is stuck: its longest pieces take parts of a second.
+STUCK_SECONDS = 30.0
+
 
 class Phase(StrEnum):
     """The phases of a worker and of a partition."""
@@ -42,10 +47,16 @@ class HealthState:
 
     Args:
         now: the wall clock in seconds since the epoch.
+        monotonic: seconds, for the age of the event loop's last sign of life.
     """
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self._now = now
+    def __init__(
+        self,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._now, self._monotonic = now, monotonic
+        self._beat: float | None = None
         self._started = now()
         self._lock = threading.Lock()
         self._identity: dict[str, Any] = {}
@@ -55,6 +66,21 @@ class HealthState:
     def describe(self, deployment: str, worker: str, agents: Sequence[str]) -> None:
         """Say whose health it is, for the pages."""
         self._identity = {"deployment": deployment, "worker": worker, "agents": list(agents)}
+
+    def beat(self) -> None:
+        """Note that the event loop runs; called on it every `BEAT_SECONDS`."""
+        self._beat = self._monotonic()
+
+    @property
+    def loop_age(self) -> float | None:
+        """Seconds since the event loop's last sign of life; None before the first."""
+        beat = self._beat
+        return None if beat is None else max(0.0, self._monotonic() - beat)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the event loop does not run any more; whoever asks is in another thread."""
+        return (self.loop_age or 0.0) > STUCK_SECONDS
 
     def starting(self, reason: str = "") -> None:
         """Set the worker's phase: it has no assignment yet."""
@@ -89,7 +115,12 @@ class HealthState:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the worker and each of its partitions are ready. No partition is fine."""
+        """Whether the worker and each of its partitions are ready. No partition is fine.
+
+        Not while the event loop is stuck.
+        """
+        if self.is_stuck:
+            return False
         with self._lock:
             conditions = [self._worker, *self._partitions.values()]
         return all(condition.phase is Phase.READY for condition in conditions)
@@ -98,12 +129,14 @@ class HealthState:
     def is_alive(self) -> bool:
         """Whether the worker can still do its work without being started again.
 
+        Not one that has failed for good, or whose event loop is stuck.
         That a position does not move although records wait is no reason to say no: the usual
         causes (the broker is away, a foreign transaction is open in the log) stay after a restart.
         `candlewick_stalled_seconds` is for that.
         """
         with self._lock:
-            return self._worker.phase is not Phase.FAILED
+            failed = self._worker.phase is Phase.FAILED
+        return not failed and not self.is_stuck
 
     def phases(self) -> tuple[Phase, list[tuple[str, Phase]]]:
         """Return the worker's phase, and agent and phase of each owned partition."""
@@ -119,6 +152,7 @@ class HealthState:
             "version": __version__,
             **self._identity,
             **self._told(worker),
+            **self._told_of_loop(worker.phase),
             "started": _moment(self._started),
             "uptime_seconds": round(max(0.0, self._now() - self._started), 3),
             "partitions": [
@@ -126,6 +160,13 @@ class HealthState:
                 for (agent, partition), condition in partitions
             ],
         }
+
+    def _told_of_loop(self, phase: Phase) -> dict[str, Any]:
+        age = self.loop_age
+        told: dict[str, Any] = {"loop_age_seconds": None if age is None else round(age, 3)}
+        if self.is_stuck and phase is not Phase.FAILED:
+            told["reason"] = f"the event loop has not run for {age:.0f} s"
+        return told
 
     def _told(self, condition: Condition) -> dict[str, Any]:
         return {

@@ -92,8 +92,9 @@ class WeightedHistogram(Collector):
         """
         counts = self._counts.get(labels)
         if counts is None:
-            counts = self._counts[labels] = np.zeros(len(self._names), dtype=np.int64)
+            # In this order: a scrape in another thread looks for the sum of what it finds.
             self._sums[labels] = 0.0
+            counts = self._counts[labels] = np.zeros(len(self._names), dtype=np.int64)
         if len(runs.times) == 1:
             # Live, a batch is one run mostly: a tenth of the time.
             each, count = now - runs.times.item(0) / NANOSECONDS, runs.counts.item(0)
@@ -108,7 +109,7 @@ class WeightedHistogram(Collector):
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The family, for a scrape."""
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
-        for labels, counts in list(self._counts.items()):
+        for labels, counts in self._counts.copy().items():
             buckets = list(zip(self._names, map(float, np.cumsum(counts)), strict=True))
             family.add_metric(labels, buckets=buckets, sum_value=self._sums[labels])
         yield family

@@ -1,8 +1,10 @@
 """The metrics of a worker: base units, names `candlewick_...`, served at `/metrics`.
 
 The engine calls these once a batch, a checkpoint or a second: never once a record. What is read
-at the scrape is in `gauges.py`. Counters are of this process: what is replayed after a crash is
-counted again here, and once only in the markers. `docs/metrics.md` lists all; a test holds it.
+at the scrape is in `gauges.py`. A scrape comes in a thread of its own (`app/web/front.py`): what it
+reads is safe from there, or is registered by `read_on_loop`. Counters are of this process: what is
+replayed after a crash is counted again here, and once only in the markers. `docs/metrics.md` lists
+all; a test holds it.
 """
 
 from __future__ import annotations
@@ -18,23 +20,24 @@ from prometheus_client import (
     GCCollector,
     Histogram,
     PlatformCollector,
-    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from app import __version__
 from app.observe.gauges import (
     GarbagePauses,
     MeasuredStore,
     PartitionGauges,
-    PartitionSample,
     PhaseGauges,
     StoreGauges,
 )
 from app.observe.health import HealthState
 from app.observe.latency import Runs, Uncommitted, WeightedHistogram
+from app.observe.process import OpenFiles, ProcessGauges
+from app.observe.samples import LoopSamples
 
 #: Seconds between two measurements of the event loop's delay.
 LOOP_SECONDS = 0.25
@@ -68,7 +71,10 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._now = now
         self.registry = CollectorRegistry(auto_describe=True)
-        ProcessCollector(registry=self.registry)
+        self.samples = LoopSamples(monotonic)
+        self.registry.register(self.samples)
+        self.registry.register(ProcessGauges())
+        self.read_on_loop(OpenFiles())
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._partitions = PartitionGauges(now, monotonic)
@@ -161,7 +167,11 @@ class Metrics:
         """
         self._worker.labels(deployment, worker).set(1)
         self.registry.register(PhaseGauges(health))
-        self.registry.register(StoreGauges(stores, cache))
+        self.read_on_loop(StoreGauges(stores, cache))
+
+    def read_on_loop(self, collector: Collector) -> None:
+        """Read a collector at the scrape whose values only the event loop may touch."""
+        self.registry.register(self.samples.hold(collector))
 
     def batch_applied(
         self,
@@ -207,17 +217,16 @@ class Metrics:
         rows: int | None = None,
     ) -> None:
         """Set what is known of a partition; times in nanoseconds, None leaves a gauge alone."""
-        sample = self._sample(agent, partition)
-        for name, value in (
-            ("event_time", event_time),
-            ("watermark", watermark),
-            ("lag", lag),
-            ("pending_outputs", pending_outputs),
-            ("pending_bytes", pending_bytes),
-            ("rows", rows),
-        ):
-            if value is not None:
-                setattr(sample, name, value)
+        told = {
+            "event_time": event_time,
+            "watermark": watermark,
+            "lag": lag,
+            "pending_outputs": pending_outputs,
+            "pending_bytes": pending_bytes,
+            "rows": rows,
+        }
+        known = {name: value for name, value in told.items() if value is not None}
+        self._partitions.update(agent, partition, **known)
 
     def partition_waits(
         self, agent: str, partition: int, *, uncommitted: float | None, stalled: float | None
@@ -228,15 +237,13 @@ class Metrics:
             uncommitted: the oldest change that no checkpoint has committed.
             stalled: the position has not moved although records wait, as `Stalls` says.
         """
-        sample = self._sample(agent, partition)
-        sample.uncommitted_since, sample.stalled_since = uncommitted, stalled
+        self._partitions.update(
+            agent, partition, uncommitted_since=uncommitted, stalled_since=stalled
+        )
 
     def partition_released(self, agent: str, partition: int) -> None:
         """Drop the gauges of a partition that another worker owns now."""
-        self._partitions.samples.pop((agent, partition), None)
-
-    def _sample(self, agent: str, partition: int) -> PartitionSample:
-        return self._partitions.samples.setdefault((agent, partition), PartitionSample())
+        self._partitions.release(agent, partition)
 
     def checkpoint_committed(
         self,

@@ -125,6 +125,26 @@ _LOOP = Alert(
     quiet=Example("one of two hundred", _loop("0+199x60", "0+200x60"), "12m"),
 )
 
+_STUCK = Alert(
+    "CandlewickEventLoopStuck",
+    f"candlewick_event_loop_age_seconds > {bounds.LOOP_STUCK_SECONDS:.0f}",
+    severity="critical",
+    summary="{{ $labels.instance }}: the event loop does not run any more",
+    description="It has not run on {{ $labels.instance }} for {{ $value | humanizeDuration }}.",
+    runbook=(
+        "`/healthz` is 503, so a supervisor starts it again: before that, where it stands "
+        "(`py-spy dump`); its last log lines; a machine without CPU or memory left"
+    ),
+    fires=Example(
+        "since a minute",
+        {"candlewick_event_loop_age_seconds": "0+0x8 15+15x8"},
+        "3m",
+        _ONE,
+        "1m 0s",
+    ),
+    quiet=Example("a piece of a second", {"candlewick_event_loop_age_seconds": "1+0x60"}, "12m"),
+)
+
 _PAGES = 'route!~"/healthz|/readyz"'
 _REQUESTS = Alert(
     "CandlewickRequestsFail",
@@ -263,6 +283,7 @@ WORKER = Group(
         _NOT_READY,
         _MEMORY,
         _LOOP,
+        _STUCK,
         _REQUESTS,
         _CHECKPOINTS,
         _CHECKPOINT_AGE,

@@ -20,6 +20,8 @@ from app.settings import PREFIX, Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
+#: Of Faust's setting `web`: our driver (`driver.py`).
+SCHEME = "candlewick"
 OPEN = f"{PREFIX}WEB__OPEN_WITHOUT_AUTHENTICATION"
 
 
@@ -114,7 +116,12 @@ def web_settings(settings: Settings) -> dict[str, Any]:
     # Port 0 is resolved here: Faust's router hands the configured number to other workers.
     port = settings.web.port or free_port(host)
     called = advertised_host(settings.web)
+    # Here, for commands that start no worker are spared Faust.
+    from faust.web.drivers import DRIVERS
+
+    DRIVERS.aliases[SCHEME] = "app.web.driver:FrontWeb"
     return {
+        "web": f"{SCHEME}://",
         "web_enabled": settings.web.enabled,
         "web_bind": host,
         "web_host": called,

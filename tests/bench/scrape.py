@@ -1,9 +1,10 @@
 """`python -m tests.bench.scrape`: what `/metrics` of a worker with 10,000 symbols costs.
 
 A worker with the agents bars and indicators, on an embedded broker of its own, takes trades of that
-many symbols; then its page is asked for, again and again: at rest, and while it takes more. Bytes,
-milliseconds from the request to the last byte, and the worker's processor time for one at rest,
-which other processes on the machine do not change much. Goals: 1 MB, 100 ms.
+many symbols; then its page is asked for, again and again: at rest, and while it takes more, which
+another process sends; then `/healthz`, too. Bytes, milliseconds from the request to the last byte,
+and the worker's processor time for one at rest, which other processes on the machine do not change
+much. Goals: 1 MB, 100 ms.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import quantiles
 
@@ -34,6 +37,8 @@ PREFIX = "SCRAPED"
 ANSWER_SECONDS = 60.0
 #: Records that are sent at once while it works.
 PIECE = 10_000
+#: Between two requests while it works: so that they do not see its beginning alone.
+PAUSE_SECONDS = 0.05
 
 
 def symbols_of(count: int) -> list[str]:
@@ -82,8 +87,8 @@ def _samples(text: str, name: str) -> Iterator[tuple[dict[str, str], float]]:
 class Scrapes:
     """What so many requests cost."""
 
-    sizes: list[int]
-    seconds: list[float]
+    sizes: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
     def line(self, name: str) -> str:
         """One line for people."""
@@ -98,14 +103,19 @@ class Scrapes:
 
 async def scrape(worker: WorkerProcess, count: int) -> Scrapes:
     """Ask for the page that many times, one after the other."""
-    found = Scrapes([], [])
+    found = Scrapes()
     for _ in range(count):
-        began = time.perf_counter()
-        status, text = await worker.get("/metrics", ANSWER_SECONDS)
-        found.seconds.append(time.perf_counter() - began)
-        found.sizes.append(len(text.encode()))
-        assert status == 200
+        await ask(worker, "/metrics", found)
     return found
+
+
+async def ask(worker: WorkerProcess, path: str, found: Scrapes) -> None:
+    """Ask for a page once."""
+    began = time.perf_counter()
+    status, text = await worker.get(path, ANSWER_SECONDS)
+    found.seconds.append(time.perf_counter() - began)
+    found.sizes.append(len(text.encode()))
+    assert status == 200
 
 
 def _processor_seconds(worker: WorkerProcess) -> float:
@@ -113,8 +123,10 @@ def _processor_seconds(worker: WorkerProcess) -> float:
     return float(times.user + times.system)
 
 
-async def measure(settings: Settings, symbols: int, scrapes: int) -> tuple[Scrapes, Scrapes, float]:
-    """Return the requests at rest, those while it works, and the processor's seconds of one."""
+async def measure(
+    settings: Settings, symbols: int, scrapes: int
+) -> tuple[Scrapes, Scrapes, Scrapes, float]:
+    """Return the requests at rest, those while it works, probes then, a scrape's processor time."""
     names, partitions = symbols_of(symbols), settings.topics.partitions
     async with WorkerProcess(await prepared(settings)) as worker:
         await worker.wait_ready()
@@ -128,22 +140,39 @@ async def measure(settings: Settings, symbols: int, scrapes: int) -> tuple[Scrap
         before = _processor_seconds(worker)
         rest = await scrape(worker, scrapes)
         processor = (_processor_seconds(worker) - before) / scrapes
-        more = trades_of(names, partitions, 60, START + 60 * SECOND)
-        sending = asyncio.create_task(_slowly(settings, more))
-        busy = await scrape(worker, scrapes)
-        done = sending.done()
-        await sending
+        busy, probes = Scrapes(), Scrapes()
+        with ProcessPoolExecutor(1, get_context("spawn")) as another:
+            loop = asyncio.get_running_loop()
+            sending = loop.run_in_executor(another, send_load, settings, symbols)
+            taken = await _applied(worker)
+
+            async def works() -> bool:
+                return await _applied(worker) > taken
+
+            await until(works, lambda: worker.tail)
+            while not sending.done() or len(busy.seconds) < scrapes:
+                await ask(worker, "/metrics", busy)
+                await ask(worker, "/healthz", probes)
+                await asyncio.sleep(PAUSE_SECONDS)
+            await sending
         # What it has not taken yet is of no interest: leaving ends it.
-    if done:
-        print("the load had ended before the last scrape")
-    return rest, busy, processor
+    return rest, busy, probes, processor
 
 
-async def _slowly(settings: Settings, values: dict[int, list[Value]]) -> None:
-    """Send in pieces, so that it takes as long as the scrapes do."""
-    for number, partition in values.items():
-        for begin in range(0, len(partition), PIECE):
-            await send(settings, {number: partition[begin : begin + PIECE]})
+async def _applied(worker: WorkerProcess) -> float:
+    return _sum((await worker.get("/metrics", ANSWER_SECONDS))[1], "candlewick_records_total")
+
+
+def send_load(settings: Settings, symbols: int) -> None:
+    """Send a minute of each symbol, in pieces, so that it takes as long as the scrapes do."""
+
+    async def slowly(values: dict[int, list[Value]]) -> None:
+        for number, partition in values.items():
+            for begin in range(0, len(partition), PIECE):
+                await send(settings, {number: partition[begin : begin + PIECE]})
+
+    names, partitions = symbols_of(symbols), settings.topics.partitions
+    asyncio.run(slowly(trades_of(names, partitions, 60, START + 60 * SECOND)))
 
 
 def main() -> None:
@@ -162,14 +191,16 @@ def main() -> None:
             found = asyncio.run(measure(settings, chosen.symbols, chosen.scrapes))
         finally:
             broker.stop()
-    rest, busy, processor = found
+    rest, busy, probes, processor = found
     print(rest.line(f"/metrics of {chosen.symbols:,} symbols, at rest"))
     print(busy.line(f"/metrics of {chosen.symbols:,} symbols, under load"))
+    print(probes.line("/healthz under load"))
     print(f"processor time of the worker for one at rest: {1e3 * processor:.1f} ms")
     if chosen.json is not None:
         figures = {
             "rest": rest.seconds,
             "busy": busy.seconds,
+            "probes": probes.seconds,
             "processor": processor,
             "bytes": max(busy.sizes),
         }

@@ -108,6 +108,7 @@ class PlainStage:
 
     agent, source, changelog = "bars", TICKS, CHANGELOG
     outputs = {"bars": BARS}  # noqa: RUF012 - a stage's are so, too
+    piece = None
 
 
 def plain_runner(
