@@ -1,8 +1,8 @@
 """The one thing that `pyproject.toml` cannot say: compiled modules that may be missing.
 
 Without Cython or a C compiler the engine runs on their pure twins (tables/parsing.py,
-tables/indicators/compiled.py, app/streaming/slim.py, app/sinks/points.py), and says so when it
-starts.
+tables/indicators/compiled.py, app/streaming/slim.py, app/sinks/points.py, app/archive/columns.py),
+and says so when it starts.
 """
 
 import importlib.util
@@ -26,6 +26,7 @@ KERNELS = [
         "tables.indicators._kernel",
         "app.streaming._pack",
         "app.streaming._unpack",
+        "app.archive._reading",
         "app.sinks._lines",
     )
 ]

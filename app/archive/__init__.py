@@ -3,11 +3,13 @@
 Files in the order in which to read them:
 
 - `layout.py`: which topics have columns of their own, and where a row's file lies;
-- `columns.py`: records to Arrow tables and Parquet bytes; `bulk.py`: many flat ones at once;
+- `columns.py`: records to Arrow tables and Parquet bytes; `compiled.py` and `_reading.pyx`: flat
+  ones ten times as fast;
 - `manifest.py`: which files are the archive's, and which offsets they hold;
 - `writing.py`: batches of a reader that may repeat itself -> files, each row once (as a sink:
   `app/sinks/archive.py`);
-- `compacting.py`: small files into large ones, retention, garbage; `inspecting.py`: figures;
+- `compacting.py`: small files into large ones, retention, garbage; `upkeep.py`: the same by workers
+  while they run; `inspecting.py`: figures;
 - `checking.py`: whether manifests and files fit each other;
 - `querying.py`: SQL over what the manifests name, by DuckDB.
 

@@ -19,8 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.archive.bulk import bulk_columns
+from app.archive.compiled import quick_columns
 from app.archive.layout import LAYOUTS, Layout, fields_of
+from app.contracts.in_json import all_in_json
 from app.contracts.wire import encoder
 
 Integers = npt.NDArray[np.int64]
@@ -119,24 +120,14 @@ def decode(
     """Turn consecutive records of a partition into tables, in log order.
 
     A record that is not of the topic's contract, or has a number that its column cannot hold, is a
-    row of `raw`.
+    row of `raw`, with its own bytes.
     """
     layout = LAYOUTS.get(topic)
     schema = schema_of(topic)
     if layout is None:
         rows, times, kept = schema.empty_table(), append_times[:0], np.zeros(len(values), bool)
     else:
-        kept = np.ones(len(values), bool)
-        columns: Sequence[Any] | None = bulk_columns(layout.record, schema, values)
-        if columns is None:
-            records, kept = _records(layout, values)
-            columns = _columns(schema, records)
-        if columns is None:
-            fits = [_columns(schema, [each]) is not None for each in records]
-            records = [each for each, one in zip(records, fits, strict=True) if one]
-            kept[kept] = fits
-            columns = _columns(schema, records)
-            assert columns is not None
+        columns, kept = _both_ways(layout, schema, all_in_json(topic, values))
         placed = _positions(partition, offsets[kept], append_times[kept])
         rows = pa.Table.from_arrays([*columns, *placed], schema=schema)
         times = rows.column(layout.time).to_numpy()
@@ -152,6 +143,40 @@ def decode(
         schema=RAW_SCHEMA,
     )
     return Decoded(rows, times, raw, append_times[left])
+
+
+def _both_ways(
+    layout: Layout, schema: pa.Schema, values: Sequence[bytes | None]
+) -> tuple[Sequence[Any], npt.NDArray[np.bool_]]:
+    """Return the contract's columns, and which of the values they are."""
+    kept = np.ones(len(values), bool)
+    quick, rest = quick_columns(layout.record, schema, values)
+    if quick and not len(rest):
+        return quick, kept
+    exact, fine = _exact_columns(layout, schema, [values[row] for row in rest.tolist()])
+    kept[rest[~fine]] = False
+    if not quick:
+        return exact, kept
+    rows = np.concatenate([np.delete(np.arange(len(values)), rest), rest[fine]])
+    order = pa.array(np.argsort(rows, kind="stable"))
+    return [
+        pa.concat_arrays([one, other]).take(order) for one, other in zip(quick, exact, strict=True)
+    ], kept
+
+
+def _exact_columns(
+    layout: Layout, schema: pa.Schema, values: Sequence[bytes | None]
+) -> tuple[list[pa.Array], npt.NDArray[np.bool_]]:
+    """Return the columns as msgspec reads the records, and which of the values they are."""
+    records, kept = _records(layout, values)
+    columns = _columns(schema, records)
+    if columns is None:
+        fits = [_columns(schema, [each]) is not None for each in records]
+        records = [each for each, one in zip(records, fits, strict=True) if one]
+        kept[kept] = fits
+        columns = _columns(schema, records)
+        assert columns is not None
+    return columns, kept
 
 
 def _records(

@@ -57,7 +57,8 @@ def archive() -> None:
 
     \b
     Workers write it where no InfluxDB is configured, or where CANDLEWICK_SINKS__DRIVERS names
-    it. `candlewick query` reads it. Once a day, beside the workers:
+    it, and keep it small each `CANDLEWICK_ARCHIVE__UPKEEP_EVERY`. `candlewick query` reads it. By
+    command, beside the workers:
       candlewick archive compact && candlewick archive retain && candlewick archive clean
     """
 

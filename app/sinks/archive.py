@@ -4,7 +4,8 @@ The archive keeps its positions itself, in the manifests that name the files: `a
 the loop goes on there, and the group's offsets are only for people. A full disk or a server that
 is away keeps the records in Kafka; a writer that was thought dead loses, with nothing written.
 
-Encoding, compression and files are a thread's, one at a time; `add` only puts aside.
+Encoding, compression and files are a thread's, one at a time; `add` only puts aside. Another thread
+keeps the archive small (`archive_upkeep.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from aiokafka.errors import KafkaError
 
@@ -30,6 +30,7 @@ from app.connection import AdminError
 from app.contracts.batch import RecordBatch
 from app.settings import Settings
 from app.sinks.archive_logs import Log, topic_logs
+from app.sinks.archive_upkeep import Upkeep
 from app.sinks.driver import (
     Driver,
     Flushed,
@@ -38,7 +39,11 @@ from app.sinks.driver import (
     SinkRefusesError,
     SinkUnavailableError,
 )
-from models.predicting.registry_store import Store, open_store
+from app.sinks.drivers import sink_topics
+from models.predicting.registry_store import Store, must_be_exclusive, open_store
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +126,19 @@ class ArchiveDriver(Driver):
         self._pool: ThreadPoolExecutor | None = None
         self._lock = asyncio.Lock()
         self._writer: ArchiveWriter | None = None
+        topics = frozenset(sink_topics(settings, self).values())
+        self.upkeep = Upkeep(
+            settings.archive,
+            lambda: make_store(self.location),
+            topics,
+            min(topics, default=""),
+            lambda: self._assigned,
+        )
         self._forget()
+
+    def watch(self, registry: CollectorRegistry) -> None:
+        """Tell of the upkeep in the worker's metrics."""
+        registry.register(self.upkeep)
 
     def _forget(self) -> None:
         self._assigned: dict[Place, _Reading] = {}
@@ -155,6 +172,7 @@ class ArchiveDriver(Driver):
 
     async def close(self) -> None:
         """Wait a little for the flush on its way, then forget everything."""
+        await self.upkeep.stop()
         try:
             async with asyncio.timeout(CLOSE_SECONDS), self._lock:
                 pass
@@ -208,6 +226,7 @@ class ArchiveDriver(Driver):
                 positions[place] = begin
             for place, begin in positions.items():
                 self._assigned[place] = _Reading(place, chosen[place], begin)
+            self.upkeep.start()
             return positions
 
     def revoke(self, places: Collection[Place]) -> None:
@@ -370,12 +389,7 @@ class ArchiveDriver(Driver):
 
     def _connect(self, writer: ArchiveWriter | None) -> ArchiveWriter:
         store = self._make_store(self.location)
-        probe = f"probe-{secrets.token_hex(8)}"
-        store.create(probe, b"can this be written?\n")
-        try:
-            store.remove(probe)
-        except Exception as error:  # noqa: BLE001 - who may not remove may write all the same
-            logger.debug("archive: %s stays: %r", store.where(probe), error)
+        must_be_exclusive(store)
         if writer is None:
             return ArchiveWriter(store)
         writer.refresh()

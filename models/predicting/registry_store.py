@@ -6,19 +6,25 @@ there afterwards with all its bytes, or it was there before and the call fails. 
 - local files: a draft is written and flushed, then linked under its name (`link(2)` fails where the
   name is taken). Needs a file system with hard links; one without is refused by name;
 - S3, Google Cloud, Azure: the service's conditional put, which s3fs (2024.12 and newer), gcsfs and
-  adlfs send for `pipe_file(mode="create")`; an object appears whole. S3's own needs no setting;
-  servers that imitate S3 must know `If-None-Match`;
+  adlfs send for `pipe_file(mode="create")`; an object appears whole, and nothing is renamed. S3's
+  own needs no setting; servers that imitate S3 must know `If-None-Match` (`must_be_exclusive`);
 - any other file system of fsspec: a look, then a write. Safe for one writer at a time only.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+logger = logging.getLogger(__name__)
+
+S3_INSTALL: Final = "pip install 'candlewick[s3]'"
+_S3: Final = ("s3://", "s3a://")
+_PRECONDITION_FAILED: Final = 412
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
 
 
@@ -148,7 +154,9 @@ class RemoteStore:
         place = self._path(path)
         try:
             self._files.pipe_file(place, content, mode="create")
-        except FileExistsError:
+        except OSError as error:
+            if not _is_taken(error):
+                raise
             # A client sends a put again whose answer was lost: then what is there is ours. What
             # must not be taken for another's has a token in it.
             if bytes(self._files.cat_file(place)) != content:
@@ -178,6 +186,43 @@ class RemoteStore:
             return
 
 
+def _is_taken(error: OSError) -> bool:
+    """Return whether the name is there already, as far as a client tells.
+
+    s3fs knows it by a word of S3's answer that some servers that imitate it leave out.
+    """
+    if isinstance(error, FileExistsError):
+        return True
+    answer = getattr(error.__cause__, "response", None) or {}
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return bool(status == _PRECONDITION_FAILED)
+
+
+def must_be_exclusive(store: Store) -> None:
+    """Try out that a file is created once; leaves nothing.
+
+    Raises:
+        ValueError: the second of two files of one name has been taken.
+        OSError: the place cannot be written.
+    """
+    probe = f"probe-{secrets.token_hex(8)}"
+    store.create(probe, b"can this be written?\n")
+    try:
+        store.create(probe, b"and not once more?\n")
+    except FileExistsError:
+        return
+    else:
+        raise ValueError(
+            f"{store.where('')}: writes over files that are there already; expected a server that "
+            "knows the condition If-None-Match"
+        )
+    finally:
+        try:
+            store.remove(probe)
+        except Exception as error:  # noqa: BLE001 - who may not remove may write all the same
+            logger.debug("%s stays: %r", store.where(probe), error)
+
+
 def open_store(location: str | Path) -> Store:
     """Return the store at a folder or an address such as `s3://bucket/models`.
 
@@ -188,4 +233,11 @@ def open_store(location: str | Path) -> Store:
     text = str(location)
     if text.startswith("file://"):
         return LocalStore(Path(text.removeprefix("file://")))
-    return RemoteStore(text) if "://" in text or "::" in text else LocalStore(Path(text))
+    if "://" not in text and "::" not in text:
+        return LocalStore(Path(text))
+    try:
+        return RemoteStore(text)
+    except ImportError as error:
+        if not text.startswith(_S3):
+            raise
+        raise ImportError(f"{text}: needs the package s3fs: {S3_INSTALL}") from error

@@ -25,7 +25,6 @@ import json
 import logging
 import math
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -44,7 +43,6 @@ from app.cli.common import run_async
 from app.durations import format_duration, parse_duration
 from app.exits import RefusalError
 from app.identity import deployment_name
-from app.run.environment import settings_environment
 from app.run.errors import RunError
 from app.run.services import first_of, in_thread, running_workers
 from app.run.supervisor import Supervisor
@@ -62,6 +60,7 @@ from tests.bench.soak_verdicts import (
     told,
     warm_up_seconds,
 )
+from tests.simulating import simulating
 
 RETENTION, HORIZON = "5m", "4m"
 SEGMENT_BYTES = 32 * 1024 * 1024
@@ -79,9 +78,9 @@ SYMBOLS, QUOTES_PER_TRADE = 200, 1.0
 FAULTS = ("--disorder", "500ms", "--late", "0.5%", "--duplicates", "1%", "--corrupt", "0.1%")
 BURSTS = ("--burst-factor", "1.5", "--burst-every", "60s", "--burst-length", "5s")
 SESSION_SECONDS, BREAK_SECONDS = 300.0, 20.0
-#: Seconds between samples. No part of the 20 s in which a worker gives memory back, nor of a burst's
-#: minute: with 10 s, half of the samples fell on those moments for 25 minutes and then, as the two
-#: drifted apart, none: 21 MB more in the median, of 360, and nothing had grown.
+#: Seconds between samples. No part of the 20 s in which a worker gives memory back, nor of the
+#: minute of a burst: with 10 s, half of the samples fell on those moments for 25 minutes, and then,
+#: as the two drifted apart, none: 21 MB more in the median, of 360, and nothing had grown.
 EVERY = 7.0
 #: Calibration: the first rate, and how often and how long a rate is tried.
 FIRST_RATE, TRIES, TRY_SECONDS, SETTLE_SECONDS = 5_000.0, 3, 15.0, 5.0
@@ -107,30 +106,12 @@ async def running_market(
 ) -> AsyncIterator[psutil.Process]:
     """Run `candlewick simulate`, which ends by itself after `seconds`, also without us."""
     arguments = (
-        *("simulate", "--symbols", str(SYMBOLS), "--rate", f"{rate:g}", "--seed", str(seed)),
+        *("--symbols", str(SYMBOLS), "--rate", f"{rate:g}", "--seed", str(seed)),
         *("--quotes-per-trade", f"{QUOTES_PER_TRADE:g}", "--duration", f"{seconds:.0f}s"),
         *(*FAULTS, *BURSTS),
     )
-    with (folder / "market.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.cli", *arguments),
-            env=settings_environment(settings),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
+    async with simulating(settings, folder, arguments) as process:
         yield psutil.Process(process.pid)
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), 30)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
 
 
 async def calibrate(

@@ -13,7 +13,7 @@ import pytest
 from app.admin import delete_deployment, ensure_topics
 from app.archive.checking import check
 from app.archive.layout import archive_location, archived_topics, broker_topic
-from app.archive.manifest import read_state
+from app.archive.manifest import numbers, read_manifest, read_state
 from app.archive.querying import query
 from app.broker import EmbeddedBroker
 from app.connection import connect
@@ -41,12 +41,12 @@ Records = Counter[tuple[int, int, int, bytes | None]]
 
 @pytest.fixture
 def settings(kafka: EmbeddedBroker, unique: str, tmp_path: Path) -> Settings:
-    """A deployment whose archive is written often."""
+    """A deployment whose archive is written and compacted often."""
     return worker_settings(
         kafka,
         unique,
         tmp_path,
-        archive={"age": "300ms"},
+        archive={"age": "300ms", "upkeep_every": "1s"},
         sinks={"drivers": "archive", "first_backoff": "50ms", "rest": "200ms"},
     )
 
@@ -69,6 +69,20 @@ async def archived(settings: Settings, *workers: WorkerProcess) -> None:
         return True
 
     await until(level, lambda: "\n".join(each.tail for each in workers))
+
+
+async def compacted(settings: Settings, *workers: WorkerProcess) -> None:
+    """Wait until the workers have put files of ticks and of bars together."""
+
+    async def done() -> bool:
+        store = archive_of(settings)
+        changes = [read_manifest(store, number).change for number in numbers(store)]
+        topics = {
+            part.topic for each in changes if each.kind == "compaction" for part in each.added
+        }
+        return {"ticks", "bars"} <= topics
+
+    await until(done, lambda: "\n".join(each.tail for each in workers))
 
 
 async def committed_records(
@@ -139,6 +153,7 @@ async def test_the_archive_has_each_committed_record_once_although_workers_are_k
         await send_in_transactions(settings, 0, [(aborted, False), ([FLUSH], True)])
         await wait_drained(settings, one)
         await archived(settings, one)
+        await compacted(settings, one)
         assert await one.stop() == 0
     total = await assert_same(settings)
     assert total > 2 * COUNT

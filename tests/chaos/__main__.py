@@ -6,13 +6,11 @@ Exit code 0 where nothing was lost, doubled or wrong and enough faults came; els
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
 from pathlib import Path
 
+from tests.chaos.ending import run_to_its_end, tell
 from tests.chaos.faults import FAULTS, MOST_WORKERS
-from tests.chaos.report import Report
 from tests.chaos.run import RATE, Options, run
 
 
@@ -33,14 +31,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _run(options: Options) -> Report:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    # As Ctrl-C does: everything is ended and unmounted on the way out.
-    loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(options)
-
-
 def main() -> int:
     """The command; the exit code."""
     chosen = _arguments()
@@ -51,16 +41,8 @@ def main() -> int:
     options = Options(
         chosen.seed, chosen.minutes, chosen.workers, kinds, chosen.folder, chosen.rate
     )
-    try:
-        report = asyncio.run(_run(options))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("interrupted; everything was ended", file=sys.stderr)
-        return 130
-    path = chosen.report or Path("data") / f"chaos-{chosen.seed}.json"
-    report.write(path)
-    print(report.text())
-    print(f"report: {path}")
-    return 0 if report.passes else 1
+    report = run_to_its_end(run(options))
+    return tell(report, chosen.report or Path("data") / f"chaos-{chosen.seed}.json")
 
 
 if __name__ == "__main__":

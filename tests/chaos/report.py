@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
-import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from app.broker import KAFKA_VERSION
-from app.run.environment import ROOT
 from tests.chaos.checker import Verdict
+from tests.chaos.ending import Findings, commit, machine, versions
 from tests.chaos.fleet import Exit
 
-PACKAGES = ("candlewick", "faust-streaming", "aiokafka", "rocksdict", "confluent-kafka")
 #: Lines of each kind of deviation that are kept.
 MOST_LINES = 20
 #: Outcomes without which a run would have shown little.
@@ -57,7 +50,7 @@ class FaultRecord:
 
 
 @dataclass
-class Report:
+class Report(Findings):
     """A whole run.
 
     Attributes:
@@ -112,16 +105,11 @@ class Report:
             ]
         return found
 
-    @property
-    def passes(self) -> bool:
-        """Whether nothing was lost, doubled or wrong, and enough was tried."""
-        return not self.faults_found
-
     def text(self) -> str:
         """Of the terminal."""
         lines = [
             "",
-            f"chaos {self.began}, {_machine()}, commit {_commit()}",
+            f"chaos {self.began}, {machine()}, commit {commit()}",
             f"replay: {self.command}",
         ]
         lines.append(
@@ -140,9 +128,7 @@ class Report:
             lines.append(f"left out: {kind}: {why}")
         lines += self._exit_lines()
         lines += self._verdict_lines()
-        lines += [f"FINDING: {each}" for each in self.faults_found]
-        lines.append("PASSES" if self.passes else "FAILS")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.verdict_lines()])
 
     def _exit_lines(self) -> list[str]:
         codes = Counter((each.code, each.expected, each.during) for each in self.exits)
@@ -179,9 +165,9 @@ class Report:
             "command": self.command,
             "began": self.began,
             "seconds": self.seconds,
-            "machine": _machine(),
-            "commit": _commit(),
-            "versions": _versions(),
+            "machine": machine(),
+            "commit": commit(),
+            "versions": versions(),
             "passes": self.passes,
             "findings": self.faults_found,
             "omitted": self.omitted,
@@ -200,11 +186,6 @@ class Report:
             "deviations": {} if verdict is None else verdict.counts,
             "topics": [] if verdict is None else [_topic(each) for each in verdict.topics],
         }
-
-    def write(self, path: Path) -> None:
-        """Write the document."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.document(), indent=1) + "\n", encoding="utf-8")
 
 
 def _topic(topic: Any) -> dict[str, Any]:
@@ -233,21 +214,3 @@ def _times(records: Iterable[FaultRecord]) -> str:
     return ", ".join(
         f"{text} {told[f'{name}_worst']:5.1f} {told[f'{name}_median']:5.1f}" for text, name in parts
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {name: version(name) for name in PACKAGES}
-    return found | {"python": platform.python_version(), "kafka": KAFKA_VERSION}
-
-
-def _machine() -> str:
-    return ", ".join(f"{name} {number}" for name, number in _versions().items())
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    try:
-        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return told.stdout.strip()

@@ -12,15 +12,13 @@ bar takes to be readable, in calm stretches and during each fault.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
-import signal
 import sys
 from pathlib import Path
 
 from app.broker import BrokerError
+from tests.chaos.ending import run_to_its_end, tell
 from tests.chaos.sinks_faults import FAULTS
-from tests.chaos.sinks_report import Report
 from tests.chaos.sinks_run import RATE, SINKS, MissingServerError, Options, run
 
 
@@ -47,14 +45,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="kept afterwards; else a temporary one")
     parser.add_argument("--report", type=Path, help="JSON; data/chaos-sinks-SEED.json unless told")
     return parser.parse_args()
-
-
-async def _run(options: Options) -> Report:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    # As Ctrl-C does: everything is ended and unmounted on the way out.
-    loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(options)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:
@@ -91,21 +81,14 @@ def main() -> int:
     # Topics that were just made: the first question may come too early, and is repeated.
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     try:
-        report = asyncio.run(_run(options))
+        report = run_to_its_end(run(options))
     except MissingServerError as error:
         print(error, file=sys.stderr)
         return 2
     except BrokerError as error:
         print(f"nothing was tried: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("interrupted; everything was ended", file=sys.stderr)
-        return 130
-    path = chosen.report or Path("data") / f"chaos-sinks-{chosen.seed}.json"
-    report.write(path)
-    print(report.text())
-    print(f"report: {path}")
-    return 0 if report.passes else 1
+    return tell(report, chosen.report or Path("data") / f"chaos-sinks-{chosen.seed}.json")
 
 
 if __name__ == "__main__":

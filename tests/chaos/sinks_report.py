@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from tests.chaos.report import _commit, _machine
+from tests.chaos.ending import Findings, commit, machine
 from tests.chaos.sinks_compare import TableVerdict
 from tests.chaos.sinks_latency import Latency
 from tests.chaos.sinks_log import LetterVerdict
@@ -48,7 +46,7 @@ class FaultRecord:
 
 
 @dataclass
-class Report:
+class Report(Findings):
     """A whole run.
 
     Attributes:
@@ -104,16 +102,11 @@ class Report:
             found.append(f"{impatient} requests before InfluxDB's Retry-After was over")
         return found
 
-    @property
-    def passes(self) -> bool:
-        """Whether nothing is missing, doubled or differing, and something was tried."""
-        return not self.faults_found
-
     def text(self) -> str:
         """Of the terminal."""
         lines = [
             "",
-            f"chaos of sinks {self.began}, {_machine()}, commit {_commit()}",
+            f"chaos of sinks {self.began}, {machine()}, commit {commit()}",
             f"replay: {self.command}",
             f"{len(self.faults)} faults in {self.seconds:.0f} s, {self.sent:,} ticks, the worker "
             f"started {self.worker_starts} times:",
@@ -131,9 +124,7 @@ class Report:
                 f"{topic}: from the append of the record that closes a bar until it can be read:"
             )
             lines += [f"  {each}" for each in stretches]
-        lines += [f"FINDING: {each}" for each in self.faults_found]
-        lines.append("PASSES" if self.passes else "FAILS")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.verdict_lines()])
 
     def _table_lines(self) -> list[str]:
         lines = []
@@ -162,16 +153,11 @@ class Report:
     def document(self) -> dict[str, Any]:
         """The same as JSON."""
         found = asdict(self) | {
-            "machine": _machine(),
-            "commit": _commit(),
+            "machine": machine(),
+            "commit": commit(),
             "passes": self.passes,
             "findings": self.faults_found,
         }
         if self.letters is not None:
             found["letters"] |= {kind: len(getattr(self.letters, kind)) for kind in _LETTER_FAULTS}
         return found
-
-    def write(self, path: Path) -> None:
-        """Write the document."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.document(), indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,6 @@ import asyncio
 import random
 import re
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -19,7 +18,6 @@ from typing import Any
 
 from app.admin import ensure_topics
 from app.broker import BrokerConfig, BrokerError, EmbeddedBroker
-from app.run.environment import settings_environment
 from app.run.errors import RunError
 from app.settings import Settings
 from app.sinks.progress import wait_until_written
@@ -39,6 +37,7 @@ from tests.chaos.sinks_stores import InfluxStore
 from tests.influx.real import Account
 from tests.influx_server import BUILD, InfluxServer, find_influxd
 from tests.postgres_server import INSTALL, find_binaries, postgres_server
+from tests.simulating import simulating
 
 SINKS = ("influx", "postgres", "archive")
 SYMBOLS, RATE = 100, 2_000
@@ -350,33 +349,13 @@ def _settings(
 
 @asynccontextmanager
 async def _market(options: Options, settings: Settings, folder: Path) -> AsyncIterator[None]:
-    """Run `candlewick simulate` until this is left."""
-    arguments = (
-        *("simulate", "--symbols", str(SYMBOLS), "--rate", str(options.rate)),
-        *("--seed", str(options.seed), *MARKET),
-    )
-    with (folder / "market.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.cli", *arguments),
-            env=settings_environment(settings),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
+    """Run a market until this is left."""
+    arguments = ("--symbols", str(SYMBOLS), "--rate", str(options.rate), *MARKET)
+    async with simulating(settings, folder, (*arguments, "--seed", str(options.seed))) as process:
         yield
         if process.returncode is not None:
             text = (folder / "market.log").read_text(encoding="utf-8")
             raise RunError(f"the market has ended: {text[-2_000:]}")
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), 30)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
 
 
 def _say(text: str) -> None:

@@ -17,6 +17,7 @@ from pyarrow import csv
 from app.archive.layout import archive_location
 from app.archive.querying import query
 from app.settings import Settings
+from app.sinks.measurements import measurements_of
 from tests.chaos.sinks_culprits import MEASUREMENTS
 from tests.chaos.sinks_log import AVERAGES, FIELDS, PLACE
 from tests.influx_server import InfluxServer
@@ -26,6 +27,8 @@ from tests.postgres_server import PostgresServer
 QUERY_SECONDS: Final = 300
 _NULLS: Final = "nulls"
 _KEYS: Final = ("symbol", "interval", "start")
+#: Of bars, what all records of their topic have, and no point.
+_CONSTANTS: Final = {"is_final": "true"}
 
 
 # --- InfluxDB ---------------------------------------------------------------------------------
@@ -61,7 +64,11 @@ class InfluxStore:
         self, topic: str, bucket: str, tags: tuple[str, ...], time: str, fields: Mapping[str, Any]
     ) -> Any:
         """Join the fields of a measurement, each a query; what `nulls` names is null."""
-        chosen = {name: kind for name, kind in fields.items() if name not in (*tags, time)}
+        chosen = {
+            name: kind
+            for name, kind in fields.items()
+            if name not in (*tags, time, *(_CONSTANTS if topic == "bars" else ()))
+        }
         key = (*tags, time)
         keys = ", ".join(f'"{name}"' for name in key)
         joined, columns = "", [f'"{name}"' for name in key]
@@ -72,12 +79,14 @@ class InfluxStore:
                 joined += f" FULL JOIN field{number} USING ({keys})" if number else "field0"
                 if name == _NULLS:
                     continue
-                column = f'field{number}."{name}"'
+                column = _with_usual(topic, name, f'field{number}."{name}"')
                 if _NULLS in chosen:
                     # InfluxDB keeps what an older revision had.
                     named = f"list_contains(string_split(coalesce({_NULLS}, ''), ','), '{name}')"
                     column = f"CASE WHEN NOT {named} THEN {column} END"
                 columns.append(f'{column} AS "{name}"')
+            if topic == "bars":
+                columns += [f'{value} AS "{name}"' for name, value in _CONSTANTS.items()]
             sql = f"SELECT {', '.join(columns)} FROM {joined}"
             return connection.sql(sql).to_arrow_table()
 
@@ -113,6 +122,13 @@ class InfluxStore:
         with urllib.request.urlopen(request, timeout=QUERY_SECONDS) as answer:
             found: bytes = answer.read()
         return found
+
+
+def _with_usual(topic: str, name: str, column: str) -> str:
+    """Return a column with what no field means; see `docs/influxdb.md`."""
+    (measurement,) = measurements_of(topic)
+    usual = measurement.usual
+    return f"coalesce({column}, {usual[name]})" if name in usual else column
 
 
 def _read(text: bytes, types: Mapping[str, Any]) -> Any:

@@ -9,12 +9,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from app.archive import bulk, columns
+from app.archive import compiled
 from app.archive.columns import Decoded, decode, parquet_bytes, read_parquet, schema_of
+from app.archive.compiled import known_form, quick_columns
 from app.archive.layout import LAYOUTS
 from app.contracts.predictions import AlternativeRecord, PredictionRecord
-from app.contracts.wire import BarInput, BarRecord, IndicatorsRecord, bar_decoder, encoder
+from app.contracts.wire import BarRecord, IndicatorsRecord, QuoteRecord, TradeRecord, encoder
 from tables.quality.events import QualityEventRecord
 from tests.unit.archive_feeding import FRIDAY, bar
 
@@ -24,30 +27,7 @@ def decoded(topic: str, values: Sequence[bytes | None]) -> Decoded:
     return decode(topic, 0, values, offsets, FRIDAY + offsets)
 
 
-def random_bar(generator: random.Random) -> bytes:
-    def price() -> float:
-        return generator.choice([generator.gauss(0, 1e3), generator.gauss(0, 1) * 1e-7, -0.0, 1e17])
-
-    record = BarRecord(
-        symbol=generator.choice(["A", "BRK.B", "ÄÖ", "BTC/USD"]),
-        interval="1m",
-        start=generator.randrange(2**62),
-        open=price(),
-        high=price(),
-        low=price(),
-        close=price(),
-        volume=abs(price()),
-        vwap=generator.choice([None, price()]),
-        trades=generator.randrange(2**53),
-        revision=generator.randrange(3),
-        is_final=generator.random() < 0.5,
-        filled=False,
-        sources=generator.choice([(), ("sip",), ("a", "b")]),
-    )
-    return encoder.encode(record)
-
-
-#: What DuckDB takes and the contract does not, or writes otherwise; made of a good bar.
+#: What other readers take and the contract does not, or writes otherwise; made of a good bar.
 ODD = [
     (b'"trades":3', b'"trades":3.7'),
     (b'"trades":3', b'"trades":"3"'),
@@ -68,58 +48,180 @@ ODD = [
 ]
 
 
-#: Topics whose records are flat, of the engine's own encoding, and without bounds.
+#: Topics whose records are flat.
 AT_ONCE = [
-    "bars",
-    "quotes.bars",
     "activity",
+    "bars",
     "pairs",
+    "portfolio.limits",
     "portfolio.positions",
     "portfolio.values",
-    "portfolio.limits",
     "predictions.outcomes",
+    "quotes",
+    "quotes.bars",
+    "ticks",
 ]
 
 
-def test_many_records_at_once_give_the_columns_of_one_by_one(
-    monkeypatch: pytest.MonkeyPatch,
+def exactly(topic: str, values: Sequence[bytes | None]) -> Decoded:
+    """Return the same without the compiled reader."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "compiled_reader", None)
+        return decoded(topic, values)
+
+
+def assert_same(topic: str, values: Sequence[bytes | None]) -> None:
+    found, exact = decoded(topic, values), exactly(topic, values)
+    assert found.rows.schema == exact.rows.schema == schema_of(topic)
+    found.rows.validate(full=True)
+    # As bytes: -0.0 is 0.0 and NaN is not NaN otherwise.
+    assert parquet_bytes(found.rows) == parquet_bytes(exact.rows)
+    assert found.rows.equals(exact.rows)
+    assert found.raw.equals(exact.raw)
+    assert found.times.tolist() == exact.times.tolist()
+    assert found.raw_times.tolist() == exact.raw_times.tolist()
+
+
+FLOATS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(-1e6, 1e6),
+    st.integers(-(10**12), 10**12).map(lambda number: number / 10_000),
+    st.floats(1e-9, 1e-4),
+    st.sampled_from([0.0, -0.0, 1e16, 1e17, 1e22, 1e23, 5e-324, 2.0**53, 2.0**53 + 2, 0.1, 1 / 3]),
+)
+NAMES = st.sampled_from(["A", "BRK.B", "BTC/USD", "ÄÖ", 'a"b', "x" * 33, ""])
+COUNTS = st.one_of(st.integers(0, 1_000), st.integers(-(2**63), 2**63 - 1))
+BARS = st.builds(
+    BarRecord,
+    symbol=NAMES,
+    interval=st.sampled_from(["1s", "1m"]),
+    start=st.integers(0, 2**62),
+    open=FLOATS,
+    high=FLOATS,
+    low=FLOATS,
+    close=FLOATS,
+    volume=FLOATS,
+    vwap=st.none() | FLOATS,
+    trades=COUNTS,
+    revision=st.integers(0, 3),
+    is_final=st.booleans(),
+    filled=st.booleans(),
+    sources=st.sampled_from([(), ("sip",), ("a", "b"), ("ä",)]),
+)
+TEXTS = st.none() | st.sampled_from(["1", "N", "", "x" * 65, "ä"])
+TRADES = st.builds(
+    TradeRecord,
+    symbol=NAMES,
+    price=FLOATS,
+    size=FLOATS,
+    event_time=st.integers(-5, 2**62),
+    trade_id=TEXTS,
+    sequence=st.none() | COUNTS,
+    venue=TEXTS,
+    conditions=st.sampled_from([(), ("odd_lot",), ("odd_lot", "odd_lot"), ("unknown",)]),
+    source=TEXTS,
+)
+QUOTES = st.builds(
+    QuoteRecord,
+    symbol=NAMES,
+    bid=FLOATS,
+    ask=FLOATS,
+    event_time=st.integers(0, 2**62),
+    bid_size=FLOATS,
+    ask_size=FLOATS,
+    sequence=st.none() | COUNTS,
+    venue=TEXTS,
+    source=TEXTS,
+)
+
+
+@st.composite
+def mangled(draw: st.DrawFn, records: st.SearchStrategy[msgspec.Struct]) -> bytes | None:
+    """A record as the engine writes it, or with a byte or a field less, more or other."""
+    value = encoder.encode(draw(records))
+    kind = draw(st.integers(0, 9))
+    place = draw(st.integers(0, len(value)))
+    if kind == 0:
+        return (
+            value[:place] + draw(st.binary(max_size=2)) + value[place + draw(st.integers(0, 2)) :]
+        )
+    if kind == 1:
+        tree = msgspec.json.decode(value)
+        del tree[draw(st.sampled_from(sorted(tree)))]
+        return msgspec.json.encode(tree)
+    if kind == 2:
+        return draw(st.none() | st.just(b"{}") | st.just(msgspec.json.format(value)))
+    return value
+
+
+@pytest.mark.parametrize(
+    ("topic", "records"), [("bars", BARS), ("ticks", TRADES), ("quotes", QUOTES)]
+)
+def test_what_is_read_at_once_is_what_msgspec_reads_one_by_one(
+    topic: str, records: st.SearchStrategy[msgspec.Struct]
 ) -> None:
-    monkeypatch.setattr(bulk, "FEWEST", 1)
-    monkeypatch.setattr(bulk, "CHUNK", 100)
-    generator = random.Random(1)
-    values = [random_bar(generator) for _ in range(3_000)]
-    schema = schema_of("bars")
-    at_once = bulk.bulk_columns(BarRecord, schema, values)
-    assert at_once is not None
-    one_by_one = columns._columns(schema, [bar_decoder.decode(each) for each in values])
-    assert one_by_one is not None
-    for fast, exact in zip(at_once, one_by_one, strict=True):
-        assert fast.type == exact.type
-        assert fast.combine_chunks().to_pylist() == exact.to_pylist()
-    assert decoded("bars", values).rows.schema == schema
+    @settings(max_examples=80, deadline=None)
+    @given(values=st.lists(mangled(records), max_size=8))
+    def hold(values: list[bytes | None]) -> None:
+        assert_same(topic, values)
+
+    hold()
+
+
+DIGITS = st.text("0123456789", min_size=1, max_size=20)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    sign=st.sampled_from(["", "-"]),
+    whole=DIGITS,
+    fraction=st.just("") | DIGITS.map(lambda digits: f".{digits}"),
+    exponent=st.just("") | st.integers(-330, 330).map(lambda power: f"e{power}"),
+)
+def test_every_number_is_its_nearest_double(
+    sign: str, whole: str, fraction: str, exponent: str
+) -> None:
+    number = f"{sign}{whole}{fraction}{exponent}".encode()
+    assert_same("bars", [bar("A", FRIDAY).replace(b'"open":1.0', b'"open":' + number)])
+
+
+@pytest.mark.parametrize(("lowest", "highest", "left"), [(-6, 12, 0.01), (-30, 40, 0.6)])
+def test_doubles_of_all_lengths_are_read_back(lowest: int, highest: int, left: float) -> None:
+    generator = random.Random(3)
+    numbers = [
+        round(generator.uniform(-1, 1) * 10.0 ** generator.randint(lowest, highest), digits)
+        for digits in [*range(1, 13), *12 * [40]]
+        for _ in range(1_000)
+    ]
+    base = bar("A", FRIDAY)
+    values = [base.replace(b'"open":1.0', b'"open":%s' % repr(each).encode()) for each in numbers]
+    columns, rest = quick_columns(BarRecord, schema_of("bars"), values)
+    assert columns[3].to_numpy().tobytes() == np.delete(np.array(numbers), rest).tobytes()
+    # What is not certain is seldom.
+    assert len(rest) <= left * len(values)
 
 
 @pytest.mark.parametrize(("old", "new"), ODD)
-def test_what_the_contract_has_not_goes_the_exact_way(
-    old: bytes, new: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_contract_has_not_goes_the_exact_way(old: bytes, new: bytes) -> None:
     good = bar("A", FRIDAY)
     assert old in good
-    odd = good.replace(old, new)
-    exact = decoded("bars", [good, odd, good])
-    monkeypatch.setattr(bulk, "FEWEST", 1)
-    assert bulk.bulk_columns(BarRecord, schema_of("bars"), [good, good]) is not None
-    assert bulk.bulk_columns(BarRecord, schema_of("bars"), [good, odd, good]) is None
-    found = decoded("bars", [good, odd, good])
-    assert found.rows.equals(exact.rows)
-    assert found.raw.equals(exact.raw)
+    values = [good, good.replace(old, new), good]
+    assert_same("bars", values)
+    found = decoded("bars", values)
     assert found.rows.num_rows + found.raw.num_rows == 3
+    columns, rest = quick_columns(BarRecord, schema_of("bars"), values)
+    assert len(columns[0]) + len(rest) == 3
+    assert set(rest.tolist()) <= {1}
 
 
-def test_records_with_bounds_tags_or_maps_go_the_exact_way() -> None:
-    ways = {topic: bulk._form(layout.record) is not None for topic, layout in LAYOUTS.items()}
-    assert [topic for topic, at_once in ways.items() if at_once] == AT_ONCE
-    assert bulk._form(BarInput) is None
+def test_records_with_maps_or_structures_go_the_exact_way() -> None:
+    known = {topic for topic, layout in LAYOUTS.items() if known_form(layout.record) is not None}
+    assert sorted(known) == AT_ONCE
+    for topic in known:
+        schema = schema_of(topic)
+        empty, rest = quick_columns(LAYOUTS[topic].record, schema, [b"{}", None])
+        assert [column.type for column in empty] == schema.types[: len(empty)]
+        assert rest.tolist() == [0, 1]
 
 
 def test_a_number_that_no_column_holds_is_raw_and_no_other_record_is() -> None:
