@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.broker.jars import default_cache_folder
@@ -18,6 +19,9 @@ from app.web.bind import free_port
 
 VERSION = "2.7.12"
 BUILD = "make influxd"
+#: What `docs/influxdb.md` advises for much to write.
+ADVISED_OPTIONS = ("--pprof-disabled", "--storage-cache-snapshot-memory-size=268435456")
+ADVISED_ENVIRONMENT = {"GOGC": "400"}
 READY_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
@@ -36,10 +40,18 @@ class InfluxServer:
 
     Args:
         folder: of its data, which outlives the process.
+        options, environment: of `influxd run`, beside those that every test has.
     """
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    def __init__(
+        self,
+        program: Path,
+        folder: Path,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._program, self._folder = program, folder
+        self._options, self._environment = options, environment or {}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,6 +62,12 @@ class InfluxServer:
 
     def __exit__(self, *exception: object) -> None:
         self.kill9()
+
+    @property
+    def told(self) -> str:
+        """Say with which options of its own it runs."""
+        given = [f"{name}={value}" for name, value in self._environment.items()]
+        return " ".join([*given, *self._options]) or "its standard options"
 
     @property
     def pid(self) -> int:
@@ -71,12 +89,14 @@ class InfluxServer:
                 [
                     *(str(self._program), "run", "--reporting-disabled", "--ui-disabled"),
                     *(f"--{name}={value}" for name, value in options.items()),
+                    *self._options,
                 ],
                 # It looks for a configuration where it is started, and for one of its user.
                 cwd=self._folder,
                 env={
                     **{k: v for k, v in os.environ.items() if not k.startswith("INFLUXD_")},
                     "HOME": str(self._folder),
+                    **self._environment,
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,

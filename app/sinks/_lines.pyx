@@ -179,6 +179,7 @@ cdef class Encoder:
         to.prefix, to.prefix_length = self.keep(output.prefix), len(output.prefix)
         to.name, to.name_length = self.keep(output.name), len(output.name)
         to.source, to.integer = source, output.integer
+        to.usual, to.usual_length = self.keep(output.usual), len(output.usual)
         # Also what stands behind a value, and a comma among the nulls.
         self.constant += to.prefix_length + to.name_length + 4
         return 0
@@ -395,6 +396,7 @@ cdef class Encoder:
         cdef uint64_t rest = 0, stamp = 0
         cdef char *to
         cdef char *mark
+        cdef bint revised = self.revision != NOTHING and self.spans[self.revision].integer != 0
         if offset < 0 or (self.judged and not self.is_alive(time.integer, append_time)):
             return 0
         if self.ordinal == NOTHING:
@@ -422,7 +424,9 @@ cdef class Encoder:
             self.reserve(length)
         to = self.buffer + self.used
         mark = to = copy(to, head.text, head.text_length)
-        to = write_fields(to, self.outputs, self.output_count, self.spans, <uint64_t>offset)
+        to = write_fields(
+            to, self.outputs, self.output_count, self.spans, <uint64_t>offset, not revised
+        )
         if rest:
             to = copy(to, self.remainder, self.remainder_length)
             to = write_integer(to, rest)
@@ -431,7 +435,7 @@ cdef class Encoder:
         to = write_entries(to, self.entries, self.entry_count)
         if to == mark:
             return 0
-        if self.revision != NOTHING and self.spans[self.revision].integer:
+        if revised:
             to = self.write_nulls(to)
         # In place of the first comma.
         mark[0] = c' '

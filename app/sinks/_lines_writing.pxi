@@ -14,6 +14,9 @@ cdef struct Output:
     Py_ssize_t name_length
     int source
     bint integer
+    # What a first version's point does not have; of no length where it has all.
+    const char *usual
+    Py_ssize_t usual_length
 
 
 cdef struct Entry:
@@ -42,9 +45,10 @@ cdef inline char *write_integer(char *to, uint64_t value) noexcept nogil:
 
 
 cdef inline char *write_fields(
-    char *to, const Output *outputs, Py_ssize_t count, const Span *spans, uint64_t offset
+    char *to, const Output *outputs, Py_ssize_t count, const Span *spans, uint64_t offset,
+    bint first
 ) noexcept nogil:
-    """Those that are not null, a comma before each."""
+    """Those that are not null, and not usual in a first version, a comma before each."""
     cdef Py_ssize_t index
     cdef const Output *output
     cdef const Span *span
@@ -56,6 +60,13 @@ cdef inline char *write_fields(
         else:
             span = &spans[output.source]
             if span.state == ABSENT:
+                continue
+            if (
+                first
+                and output.usual_length
+                and span.length == output.usual_length
+                and is_same(span.start, output.usual, span.length)
+            ):
                 continue
             to = copy(to, output.prefix, output.prefix_length)
             to = copy(to, span.start, span.length)

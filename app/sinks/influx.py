@@ -2,15 +2,17 @@
 
 Data that flows: `add` keeps records; `flush` makes lines of them in a thread (`influx_partition`),
 a few batches ahead of the requests, and writes each batch to its bucket (`influx_routes`,
-`influx_http`). What a batch is refused for is looked for by halves, until the culprits are alone.
+`influx_http`). Of a batch that is refused, the culprits are those that the answer names; where it
+names none, halves are asked for (`influx_culprits`).
 
 Invariants, beside those of `driver`:
 
 - Of a partition one request is under way at a time, in log order: the highest revision is written
   last. Of different partitions there are up to `influx.requests`.
 - A position moves on batch by batch, only when all lines before it are written or are culprits'.
-- A line is a culprit only if InfluxDB has refused it alone. Where it has refused a hundred in a row
-  of a partition, that is no matter of lines: the sink waits for somebody to act.
+- A line is a culprit only if InfluxDB has named all of it, or refused it alone or with culprits
+  alone. Where a hundred in a row of a partition are, that is no matter of lines: the sink waits for
+  somebody to act.
 """
 
 from __future__ import annotations
@@ -37,23 +39,21 @@ from app.sinks.driver import (
     SinkRefusesError,
     SinkUnavailableError,
 )
+from app.sinks.influx_culprits import SEARCHED, find_culprits
 from app.sinks.influx_health import EVERY, Health, collect_from
 from app.sinks.influx_http import InfluxHttp, Refusal
 from app.sinks.influx_partition import InfluxPartition, Written
 from app.sinks.influx_routes import TICKS, Bucket, Buckets, divide, oldest
-from app.sinks.line_batches import LineBatch, bisect
-from app.sinks.measurements import DECODERS
+from app.sinks.line_batches import LineBatch
+from app.sinks.measurements import DECODERS, check_left_out
 from app.sinks.points import Inputs, PointEncoder
 
 logger = logging.getLogger(__name__)
 
 #: Of `sinks.timeout`, after which a flush ends behind the batches under way: the loop gives it six.
 FLUSH_TIMEOUTS: Final = 2
-#: Lines of a partition, refused one by one and none taken in between, after which none is blamed.
+#: Culprits of a partition with no other line in between, from which on none is blamed.
 REFUSED_IN_A_ROW: Final = 100
-#: Lines of a refused batch that are searched at a time: the position moves on behind each part, and
-#: none takes more than twice as many requests.
-SEARCHED: Final = 250
 #: Bytes that latency and lag take, about.
 HEALTH_BYTES: Final = 1_000
 #: Seconds between two lines of the log about points that went to the history.
@@ -72,7 +72,8 @@ class InfluxDriver(Driver):
         monotonic: a clock in seconds.
 
     Raises:
-        SettingsError: no address is set, or a retention that InfluxDB does not have.
+        SettingsError: no address is set, a retention that InfluxDB does not have, or a field that
+            may not be left out.
     """
 
     NAME: ClassVar[str] = "influx"
@@ -81,6 +82,7 @@ class InfluxDriver(Driver):
         self._settings, self._monotonic = settings, monotonic
         self._http = InfluxHttp(settings.influx, settings.sinks.timeout)
         self._buckets = Buckets.of(settings.influx)
+        check_left_out(settings.influx.leave_out)
         self._partitions: dict[Place, InfluxPartition] = {}
         self._encoders: dict[str, PointEncoder] = {}
         self._refused: Counter[Place] = Counter()
@@ -239,40 +241,43 @@ class InfluxDriver(Driver):
             if not part.lines:
                 continue
             refusal = await self._try(partition.place, target, part, written)
-            if refusal is not None:
-                if len(batch.lines) > SEARCHED:
-                    return None
-                await self._search(partition.place, target, part, written, refusal)
+            if refusal is not None and not await self._search(
+                partition.place, target, part, written, refusal
+            ):
+                return None
         written.old += len(old.lines)
         return written
 
     async def _search(
         self, place: Place, bucket: Bucket, part: LineBatch, written: Written, refusal: Refusal
-    ) -> None:
-        """Write all but the culprits of lines that were refused together."""
-        refusals = {0: refusal}
-        if len(part.lines) == 1:
-            self._judge(place, refusal.reason(part.lines[0]))
-        search = bisect(len(part.lines))
-        taken = None
-        while True:
-            if len(part.lines) > 1 and self._monotonic() > self._until:
-                raise _OutOfTimeError
-            try:
-                rows = search.send(taken) if taken is not None else next(search)
-            except StopIteration as end:
-                found: list[int] = end.value
-                break
-            lines = LineBatch(
-                part.lines[rows.start : rows.stop], part.offsets[rows.start : rows.stop], part.next
-            )
-            found_again = await self._try(place, bucket, lines, written)
-            taken = found_again is None
-            if found_again is not None and len(rows) == 1:
-                refusals[rows.start] = found_again
-                self._judge(place, found_again.reason(lines.lines[0]))
-        for row, (offset, line) in zip(found, part.culprits(found), strict=True):
-            written.culprits.append((offset, refusals[row].reason(line)))
+    ) -> bool:
+        """Write all but the culprits of lines that were refused together; False: cut them first."""
+        before = self._refused[place]
+        search = find_culprits(part, refusal)
+        answer: Refusal | None = None
+        try:
+            rows = next(search)
+            while True:
+                if self._monotonic() > self._until:
+                    raise _OutOfTimeError
+                lines = part.chosen(rows.tolist())
+                answer = await self._try(place, bucket, lines, written)
+                if answer is not None and len(rows) == 1:
+                    self._judge(place, answer.reason(lines.lines[0]))
+                rows = search.send(answer)
+        except StopIteration as end:
+            found: dict[int, str] | None = end.value
+        if found is None:
+            return False
+        # Once more, all of them: those that were named have not been counted.
+        self._refused[place] = before
+        for row, offset in enumerate(part.offsets):
+            if row in found:
+                self._judge(place, found[row])
+                written.culprits.append((offset, found[row]))
+            else:
+                self._refused.pop(place, None)
+        return True
 
     async def _try(
         self, place: Place, bucket: Bucket, part: LineBatch, written: Written
@@ -297,13 +302,15 @@ class InfluxDriver(Driver):
             self._refused.pop(place, None)
         for old in moved:
             refusal = await self._try(place, history, old, written)
-            if refusal is not None:
-                await self._search(place, history, old, written, refusal)
+            if refusal is not None and not await self._search(
+                place, history, old, written, refusal
+            ):
+                return refusal
             written.old += len(old.lines)
         return None
 
     def _judge(self, place: Place, reason: str) -> None:
-        """Count a line that was refused alone.
+        """Count a culprit.
 
         Raises:
             SinkRefusesError: the lines are not the matter.
@@ -356,6 +363,7 @@ class InfluxDriver(Driver):
 
     def _partition(self, place: Place) -> InfluxPartition:
         chosen, topic = self._settings, place.topic
+        left_out = chosen.influx.leave_out
         room, sample = chosen.sinks.tick_resolution, 1
         if topic in TICKS:
             bars = chosen.bars
@@ -365,11 +373,13 @@ class InfluxDriver(Driver):
                 bars.earliest_event_time,
                 bars.max_ahead,
             )
-            encoder, sample = PointEncoder(topic, inputs, room), chosen.sinks.tick_sample
+            encoder = PointEncoder(topic, inputs, room, left_out=left_out)
+            sample = chosen.sinks.tick_sample
         else:
             # Of all its partitions: they have the same series' names.
             known = self._encoders.get(topic)
-            encoder = self._encoders[topic] = known or PointEncoder(topic, room=room)
+            encoder = known or PointEncoder(topic, room=room, left_out=left_out)
+            self._encoders[topic] = encoder
         bucket = self._buckets.of_topic(topic)
         return InfluxPartition(place, bucket, encoder, chosen.influx.batch, sample)
 

@@ -35,8 +35,10 @@ from app.settings import PREFIX, SettingsError
 from app.sinks.driver import SinkRefusesError, SinkUnavailableError
 from app.sinks.settings import InfluxSettings
 
-#: Bytes of an answer that are read: it may repeat each line of a request.
+#: Bytes of an answer that are read, and more for each byte of the request: it may repeat each line,
+#: with words of its own, and JSON writes a character as six.
 ANSWER_BYTES: Final = 1024 * 1024
+ANSWER_FACTOR: Final = 8
 #: Characters of InfluxDB's own words in one of ours.
 SAID: Final = 200
 SETUP: Final = "`candlewick influx setup`"
@@ -45,8 +47,10 @@ _WRITTEN, _BAD_REQUEST, _TOO_LARGE, _UNPROCESSABLE = 204, 400, 413, 422
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _AGAIN: Final = frozenset({408, 425, 429})
 _LIMITED: Final = 429
-_RETENTION = re.compile(r"retention policy", re.IGNORECASE)
+#: A shard that is pending deletion is one that the retention has let go a moment ago.
+_RETENTION = re.compile(r"retention policy|pending deletion", re.IGNORECASE)
 _DROPPED = re.compile(r"\bdropped[= ](\d+)")
+_COUNT = re.compile(r" dropped=\d+")
 _QUOTED = re.compile(r"'.*'", re.DOTALL)
 #: What goes on after these may repeat a point.
 _POINTS = re.compile(r"\b(?:oldest|newest|first|last) point\b.*", re.DOTALL | re.IGNORECASE)
@@ -69,12 +73,19 @@ class Refusal:
     Attributes:
         message: InfluxDB's; it may repeat lines.
         too_old: some are older than the bucket's retention, and all others are written.
-        dropped: how many are, None where it does not say.
+        dropped: how many are not written, of one shard where it is not for their age; None where it
+            does not say.
+        whole: it is the request that is refused, not some of its lines.
     """
 
     message: str
     too_old: bool = False
     dropped: int | None = None
+    whole: bool = False
+
+    def without_count(self) -> Refusal:
+        """Return it without the number of lines: what it says about each of them."""
+        return Refusal(_COUNT.sub("", self.message), self.too_old)
 
     def reason(self, line: str) -> str:
         """Return what it says about a line that was sent alone, without the line's text."""
@@ -151,12 +162,15 @@ class InfluxHttp:
             return None
         said = _read(answer.body)
         if answer.status == _TOO_LARGE:
-            return Refusal("the request is too large (HTTP 413)")
+            return Refusal("the request is too large (HTTP 413)", whole=True)
         if answer.status in (_BAD_REQUEST, _UNPROCESSABLE) and said.code:
-            # Only of 422: a message of 400 repeats lines, with whatever text is in them.
-            old = answer.status == _UNPROCESSABLE and bool(_RETENTION.search(said.message))
-            found = _DROPPED.search(said.message)
-            return Refusal(said.message, old, int(found[1]) if old and found else None)
+            if answer.status == _BAD_REQUEST:
+                # It repeats lines, with whatever text is in them.
+                return Refusal(said.message)
+            old = bool(_RETENTION.search(said.message))
+            # Names of series and fields stand before the number.
+            counts = _DROPPED.findall(said.message)
+            return Refusal(said.message, old, int(counts[-1]) if counts else None)
         self._refuse(answer, said, bucket)
 
     async def probe(self, bucket: str) -> None:
@@ -199,7 +213,8 @@ class InfluxHttp:
                 data=io.BytesIO(body) if method == "POST" else None,
                 allow_redirects=False,
             ) as response:
-                return _Answer(response.status, response.headers, await _body(response))
+                limit = ANSWER_BYTES + ANSWER_FACTOR * len(body)
+                return _Answer(response.status, response.headers, await _body(response, limit))
         except TimeoutError:
             raise SinkUnavailableError(
                 f"InfluxDB at {self.url}: no answer within {self._timeout:g} s"
@@ -287,12 +302,12 @@ def _told(text: str) -> str:
     return clip(clean(text[: 4 * SAID]), SAID)
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    """Read an answer; one that is too long is cut off, and its connection closed."""
+async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read an answer; one of more bytes is cut off, and its connection closed."""
     read = bytearray()
     async for chunk in response.content.iter_any():
         read += chunk
-        if len(read) >= ANSWER_BYTES:
+        if len(read) >= limit:
             break
     return bytes(read)
 

@@ -6,8 +6,8 @@ the types of the records, against this table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from app.contracts.wire import (
     QuoteRecord,
     TradeRecord,
 )
+from app.settings import PREFIX, SettingsError
 from app.sinks.lines import Kind
 from models.features.windows import FeatureRecord
 from tables.activity.opened import ActivityBarRecord
@@ -48,6 +49,8 @@ class Measurement:
         tags: with `time` (and `ordinal`) the identity of a point; of few values.
         fields: by name; each is an attribute, but for `OFFSET` where the record has none.
         time: of the point, an attribute in ns.
+        usual: values of fields that the points of a first version (revision 0) do not have: no
+            field means that value. InfluxDB's work is by the field, and most bars are such.
         ordinal: attribute or `OFFSET` that tells points apart which share series and time.
         mapping: attribute of further fields, by name, all of `mapping_kind`, after `prefix`.
     """
@@ -62,6 +65,7 @@ class Measurement:
     mapping: str | None = None
     mapping_kind: Kind = Kind.FLOAT
     prefix: str = ""
+    usual: Mapping[str, bool | int] = field(default_factory=dict)
 
     @property
     def revised(self) -> bool:
@@ -101,7 +105,6 @@ def _floats(*names: str) -> dict[str, Kind]:
 
 _PRICES = ("open", "high", "low", "close")
 _BAR = ("interval", "symbol")
-_REVISION = {"revision": _I, "is_final": _B}
 _INTERVAL = _floats("prediction", "low", "high")
 
 MEASUREMENTS: Final[tuple[Measurement, ...]] = (
@@ -121,13 +124,15 @@ MEASUREMENTS: Final[tuple[Measurement, ...]] = (
     Measurement(
         "bars", "bars", BarRecord, _BAR,
         _floats(*_PRICES, "volume", "vwap")
-        | {"trades": _I, **_REVISION, "filled": _B, "sources": _S},
+        | {"trades": _I, "revision": _I, "filled": _B, "sources": _S},
+        usual={"revision": 0, "filled": False},
     ),
     Measurement(
         "quote_bars", "quotes.bars", QuoteBarRecord, _BAR,
         _floats(*(f"{side}_{each}" for side in ("bid", "ask", "mid") for each in _PRICES))
         | _floats("bid_size", "ask_size", "spread")
-        | {"quotes": _I, **_REVISION, "sources": _S},
+        | {"quotes": _I, "revision": _I, "sources": _S},
+        usual={"revision": 0},
     ),
     Measurement(
         "activity_bars", "activity", ActivityBarRecord, _BAR,
@@ -201,14 +206,47 @@ DECODERS: Final[Mapping[str, msgspec.json.Decoder[Any]]] = {
 }
 
 
-def measurements_of(topic: str) -> list[Measurement]:
+def measurements_of(topic: str, left_out: Collection[str] = ()) -> list[Measurement]:
     """Return what the records of a topic become.
+
+    Args:
+        left_out: fields that the points shall not have, such as `bars.sources`.
 
     Raises:
         ValueError: a topic whose records are not for InfluxDB.
     """
-    found = [each for each in MEASUREMENTS if each.topic == topic]
+    found = [
+        replace(
+            each,
+            fields={
+                name: kind
+                for name, kind in each.fields.items()
+                if f"{each.name}.{name}" not in left_out
+            },
+        )
+        for each in MEASUREMENTS
+        if each.topic == topic
+    ]
     if not found:
         known = ", ".join(sorted(DECODERS))
         raise ValueError(f"records of {topic!r} are not for InfluxDB: expected one of {known}")
     return found
+
+
+def check_left_out(names: Collection[str]) -> None:
+    """See that fields may be left out: texts alone, which nothing of ours computes with.
+
+    Raises:
+        SettingsError: one of them may not.
+    """
+    known = [
+        f"{each.name}.{name}"
+        for each in MEASUREMENTS
+        for name, kind in each.fields.items()
+        if kind is Kind.STRING
+    ]
+    for name in names:
+        if name not in known:
+            raise SettingsError(
+                f"{PREFIX}INFLUX__LEAVE_OUT: {name!r}: expected of {', '.join(known)}"
+            )

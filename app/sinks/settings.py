@@ -69,7 +69,12 @@ class ArchiveSettings(Group):
     )
     rows: int = Field(default=500_000, ge=1, description="a flush, at most")
     age: Duration = written("1m", description="of the oldest record that waits, at most")
-    retention: Duration = written("365d", description="by `archive retain`; 0s: for ever")
+    upkeep_every: Duration = written(
+        "1h", description="workers compact, drop and clean up; 0s: by command alone"
+    )
+    retention: Duration = written(
+        "365d", description="of a day, and of its files where workers drop it; 0s: for ever"
+    )
 
 
 class InfluxSettings(Group):
@@ -91,6 +96,9 @@ class InfluxSettings(Group):
     batch: int = Field(default=5_000, ge=1, le=50_000, description="lines a request")
     delay: Duration = written("200ms", description="of the oldest record that waits, at most")
     requests: int = Field(default=2, ge=1, le=16, description="at once, of different partitions")
+    leave_out: Annotated[tuple[str, ...], BeforeValidator(as_parts)] = Field(
+        default=(), description="fields of text that are not written, as bars.sources"
+    )
     tick_retention: Duration = written(
         "90d", description="by `candlewick influx setup`; at least 1h"
     )

@@ -3,8 +3,10 @@
 An embedded broker with bars as the engine writes them, a real InfluxDB (`make influxd`), and
 between the two what a worker runs: the sink's loop with its consumer group, the encoding and the
 driver, in this process. Before and after it, in the same run, what InfluxDB takes of line protocol
-that is made already, by the same driver's requests: its own limit on this machine. Every way has a
-bucket of its own. Number and sums of the points are compared with the records at the end; a
+that is made already: the same lines of other bars, in requests of the same size, as many at once as
+the driver has. That is its own limit on this machine, and the topic's way is told as a share of it.
+Every way has a bucket of its own. InfluxDB runs with the options that `docs/influxdb.md` advises;
+--plain leaves them out. Number and sums of the points are compared with the records at the end; a
 difference is exit code 1. Where InfluxDB is not built, one line says how to.
 """
 
@@ -12,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import logging
 import os
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -41,16 +45,23 @@ from app.sinks.influx_http import InfluxHttp
 from app.sinks.letters import DeadLetters
 from app.sinks.line_batches import LineBatcher
 from app.sinks.points import PointEncoder
+from app.sinks.settings import InfluxSettings
 from app.streaming import slim
 from app.streaming.tuning import tune_process
 from app.topics import output_topic
 from tests.bench.report import surroundings
-from tests.influx_server import BUILD, InfluxServer, find_influxd
+from tests.influx_server import (
+    ADVISED_ENVIRONMENT,
+    ADVISED_OPTIONS,
+    BUILD,
+    InfluxServer,
+    find_influxd,
+)
+from tests.unit.line_protocol import parse
 
 GOAL = 300_000
 START = 1_700_000_000_000_000_000
 MINUTE = 60_000_000_000
-LINES = 5_000
 
 
 @dataclass(frozen=True)
@@ -115,13 +126,19 @@ def later(values: Sequence[bytes], minutes: int) -> list[bytes]:
     return moved
 
 
-async def fill(settings: Settings, records: int, symbols: int) -> tuple[int, int]:
-    """Write bars to the topic; how many, and the sum of their trades."""
-    await ensure_topics(settings)
+def symbols_of(settings: Settings, symbols: int) -> list[list[str]]:
+    """The names of so many symbols, by their partitions."""
     partitions = settings.topics.partitions
     names: list[list[str]] = [[] for _ in range(partitions)]
     for number in range(symbols):
         names[partition_of(f"SYM{number}", partitions)].append(f"SYM{number}")
+    return names
+
+
+async def fill(settings: Settings, records: int, symbols: int) -> tuple[int, int]:
+    """Write bars to the topic; how many, and the sum of their trades."""
+    await ensure_topics(settings)
+    names = symbols_of(settings, symbols)
     minutes = 600
     blocks = [market(own, minutes * len(own), seed) for seed, own in enumerate(names) if own]
     trades = sum(json.loads(value)["trades"] for block in blocks for value in block)
@@ -152,7 +169,7 @@ async def ready_made(server: InfluxServer, settings: Settings, bodies: list[byte
 
     clocks = Clocks(server)
     await asyncio.gather(*(work() for _ in range(settings.influx.requests)))
-    rate = clocks.rate(len(bodies) * LINES)
+    rate = clocks.rate(sum(body.count(b"\n") for body in bodies))
     await http.close()
     return rate
 
@@ -205,15 +222,26 @@ def total(server: InfluxServer, bucket: str, token: str, how: str) -> float:
     return float(rows[0]["_value"]) if rows else 0.0
 
 
-def bodies_of(count: int, symbols: int) -> list[bytes]:
-    """Requests of line protocol like the driver's, of other points each."""
-    names = [f"SYM{number}" for number in range(symbols)]
-    values = market(names, count, 99)
-    offsets = np.arange(count, dtype=np.int64)
-    batch = RecordBatch("bars", 0, 0, count, values, offsets, offsets + START)
-    made, batcher = PointEncoder("bars").take(batch), LineBatcher(0, LINES)
-    batcher.put(made.lines, made.offsets, made.next)
-    return [each.body() for each in batcher.full()]
+def bodies_of(settings: Settings, count: int, symbols: int) -> list[bytes]:
+    """Requests of line protocol like the driver's: of one partition's symbols each, in turn."""
+    made: list[list[bytes]] = []
+    for number, names in enumerate(symbols_of(settings, symbols)):
+        if not names:
+            continue
+        values = market(names, count * len(names) // symbols, 99 + number)
+        offsets = np.arange(len(values), dtype=np.int64)
+        batch = RecordBatch("bars", 0, 0, len(values), values, offsets, offsets + START)
+        encoded = PointEncoder("bars", left_out=settings.influx.leave_out).take(batch)
+        batcher = LineBatcher(0, settings.influx.batch)
+        batcher.put(encoded.lines, encoded.offsets, encoded.next)
+        made.append([each.body() for each in batcher.full()])
+    return [body for turn in itertools.zip_longest(*made) for body in turn if body is not None]
+
+
+def fields_of(body: bytes) -> float:
+    """The mean number of fields that the points of a request have."""
+    found = [len(parse(line).fields) for line in body.decode().splitlines()]
+    return sum(found) / len(found)
 
 
 async def measure(chosen: argparse.Namespace, folder: Path, server: InfluxServer, url: str) -> int:
@@ -230,7 +258,11 @@ async def measure(chosen: argparse.Namespace, folder: Path, server: InfluxServer
             agents=("bars",),
             data_dir=folder / "data",
             # Bars of another year: nothing of them is too old.
-            influx={"url": server.url, "bucket": name, "bar_retention": "0s"},  # type: ignore[arg-type]
+            influx={
+                **{"url": server.url, "bucket": name, "bar_retention": "0s"},
+                **{"batch": chosen.batch, "requests": chosen.requests},
+                "leave_out": chosen.leave_out,
+            },  # type: ignore[arg-type]
             sinks={"ticks": False, "max_held_bytes": 64 * 1024 * 1024},  # type: ignore[arg-type]
         )
         set_up(plain, operator, tokens.__setitem__)
@@ -238,9 +270,9 @@ async def measure(chosen: argparse.Namespace, folder: Path, server: InfluxServer
         influx = plain.influx.model_copy(update={"token": SecretStr(tokens["writer"])})
         return plain.model_copy(update={"influx": influx})
 
-    bodies = bodies_of(chosen.ready // LINES * LINES, chosen.symbols)
     rates = {}
     sink = settings("topic")
+    bodies = bodies_of(sink, chosen.ready, chosen.symbols)
     topic_reader = tokens["reader"]
     began = time.monotonic()
     records, trades = await fill(sink, chosen.records, chosen.symbols)
@@ -257,7 +289,18 @@ async def measure(chosen: argparse.Namespace, folder: Path, server: InfluxServer
     found = [total(server, "topic", topic_reader, how) for how in ("count", "sum")]
     right = found == [records, trades] and points == records
     print(f"points in InfluxDB: {found[0]:,.0f} of {records:,}, all right: {right}")
+    limit = statistics.mean(
+        each.points / each.seconds for each in rates.values() if each is not rate
+    )
     reached = rate.points / rate.seconds
+    print(
+        f"{fields_of(bodies[0]):.1f} fields a point, requests of {chosen.batch:,} lines, "
+        f"{chosen.requests} at once; InfluxDB with {server.told}"
+    )
+    print(
+        f"its limit {limit:,.0f} points/s of ready-made lines; from the topic {reached:,.0f} "
+        f"points/s, {reached / limit:.0%} of it"
+    )
     print(f"goal {GOAL:,} points/s: {'met' if reached >= GOAL else 'NOT met'}")
     for name, text in surroundings("python -m tests.bench.influx").items():
         print(f"{name}: {text}")
@@ -272,6 +315,11 @@ def main() -> int:
     parser.add_argument("--ready", type=int, default=1_000_000, help="lines that are made already")
     parser.add_argument("--symbols", type=int, default=100)
     parser.add_argument("--partitions", type=int, default=4)
+    plain = InfluxSettings()
+    parser.add_argument("--batch", type=int, default=plain.batch, help="lines a request")
+    parser.add_argument("--requests", type=int, default=plain.requests, help="at once")
+    parser.add_argument("--leave-out", default="", help="fields, such as bars.sources")
+    parser.add_argument("--plain", action="store_true", help="InfluxDB without advised options")
     chosen = parser.parse_args()
     program = find_influxd()
     if program is None:
@@ -289,7 +337,8 @@ def main() -> int:
         try:
             broker.start()
             broker.wait_ready()
-            with InfluxServer(program, folder / "influx") as server:
+            advised = () if chosen.plain else (ADVISED_OPTIONS, ADVISED_ENVIRONMENT)
+            with InfluxServer(program, folder / "influx", *advised) as server:
                 return asyncio.run(measure(chosen, folder, server, broker.url))
         finally:
             broker.stop()

@@ -55,6 +55,8 @@ def stored(account: Account) -> dict[tuple[str, str, int], Bar]:
     found = {}
     for row in account.rows("bars", "_history"):
         nulls = row.get("nulls", "").split(",")
+        # A first version has no field of it.
+        row["revision"] = row.get("revision") or "0"
         found[row["symbol"], row["interval"], ns(row["_time"])] = tuple(
             None if name in nulls or row[name] == "" else float(row[name]) for name in NUMBERS
         )
@@ -105,6 +107,8 @@ async def test_bars_and_trades_are_all_there_once_after_deaths_of_worker_and_inf
         for number, field in enumerate(NUMBERS):
             sums = [value for each in bars.values() if (value := each[number]) is not None]
             count, total = account.totals("bars", field, "_history")
+            if field == "revision":
+                sums = [value for value in sums if value]
             assert count == len(sums)
             assert total == pytest.approx(sum(sums), rel=1e-12)
         ticks = [

@@ -175,6 +175,8 @@ class InfluxStore:
         for key, point in self._points("bars", ("symbol", "interval"), (*_BAR, "nulls")):
             # Of a revision: a field that an earlier one had stays in the point.
             nulls = str(point.get("nulls", "")).split(",")
+            # A first version has none.
+            point.setdefault("revision", 0)
             yield key, tuple(None if each in nulls else point.get(each) for each in _BAR)
 
     def _trades(self) -> Iterator[tuple[Key, tuple[Value, ...]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from app.influx.setup import set_up
 from app.settings import Settings
@@ -56,8 +56,17 @@ class Account:
         return int(found[0]), found[1]
 
 
+class Addressed(Protocol):
+    """What has an address: InfluxDB, or what stands before it."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        ...
+
+
 def settings_of(
-    server: InfluxServer, bucket: str, token: str | None = None, **groups: Any
+    server: Addressed, bucket: str, token: str | None = None, **groups: Any
 ) -> Settings:
     chosen: dict[str, Any] = {
         "influx": {"url": server.url, "bucket": bucket, "token": token},

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from app.settings import Settings, SettingsError
 from app.sinks.driver import Place, SinkRefusesError, SinkUnavailableError
 from app.sinks.influx import InfluxDriver
+from tests.influx.driving import opened, settings, starts
 from tests.influx.fake import TOKEN, Answer, FakeInflux, Write, error
 from tests.influx.records import (
     MINUTE,
@@ -31,29 +30,6 @@ from tests.notify.servers import closed_port
 DAY = 24 * 60 * MINUTE
 #: 2023-11-14.
 LONG_AGO = 1_700_000_000 * SECOND
-
-
-def settings(url: str, sinks: dict[str, Any] | None = None, **influx: Any) -> Settings:
-    return Settings(
-        influx={"url": url, "token": TOKEN, **influx},  # type: ignore[arg-type]
-        sinks={"timeout": "5s", **(sinks or {})},  # type: ignore[arg-type]
-        # Of one partition, each symbol is where it belongs.
-        topics={"partitions": 1},  # type: ignore[arg-type]
-    )
-
-
-@asynccontextmanager
-async def opened(chosen: Settings) -> AsyncIterator[InfluxDriver]:
-    driver = InfluxDriver(chosen)
-    try:
-        await driver.open()
-        yield driver
-    finally:
-        await driver.close()
-
-
-def starts(lines: list[str]) -> list[int]:
-    return [int(line.rpartition(" ")[2]) for line in lines]
 
 
 async def test_lines_arrive_in_log_order_and_the_position_covers_them(fake: FakeInflux) -> None:
@@ -187,109 +163,6 @@ async def test_an_answer_that_is_not_influxdbs_blames_no_line(
         fake.judge = lambda write: None
         told = await flush_all(driver, {Place("bars", 0): 10})
     assert (told.rows, told.culprits) == (10, [])
-
-
-def parse_errors(is_bad: Callable[[str], bool]) -> Callable[[Write], Answer | None]:
-    """Refuse a request for any bad line, with all of them in the message, as InfluxDB does."""
-
-    def judge(write: Write) -> Answer | None:
-        bad = [line for line in write.lines if is_bad(line)]
-        said = "\n".join(f"unable to parse '{line}': bad, and it's so" for line in bad)
-        return error(400, "invalid", said) if bad else None
-
-    return judge
-
-
-async def test_of_refused_batches_the_culprits_alone_are_told_and_the_rest_is_written_in_order(
-    fake: FakeInflux,
-) -> None:
-    bad = {number for number in range(2_000) if number % 100 == 7}
-    times = {NOW - (2_000 - number) * MINUTE for number in bad}
-    fake.judge = parse_errors(lambda line: int(line.rpartition(" ")[2]) in times)
-    values = bars(2_000)
-    async with opened(settings(fake.url, batch=1_000)) as driver:
-        driver.add("bars", fetch(values))
-        told = await flush_all(driver, {Place("bars", 0): 2_000})
-    assert [each.offset for each in told.culprits] == sorted(bad)
-    assert [each.value for each in told.culprits] == [values[number] for number in sorted(bad)]
-    assert {each.reason for each in told.culprits} == {
-        "InfluxDB: unable to parse ...: bad, and it's so"
-    }
-    assert told.rows == 2_000 - len(bad)
-    written = starts(fake.taken["candlewick"])
-    assert written == sorted(written)
-    assert len(written) == 2_000 - len(bad)
-
-
-async def test_a_conflict_of_types_is_told_by_names_not_by_values(fake: FakeInflux) -> None:
-    said = (
-        'failure writing points to database: partial write: field type conflict: input field "x" '
-        'on measurement "bars" is type float, already exists as type integer dropped=1'
-    )
-    fake.judge = lambda write: error(422, "unprocessable entity", said)
-    async with opened(settings(fake.url)) as driver:
-        driver.add("bars", fetch(bars(1)))
-        told = await flush_all(driver, {Place("bars", 0): 1})
-    (culprit,) = told.culprits
-    assert culprit.reason == f"InfluxDB: {said}"
-    assert (told.rows, len(fake.requests)) == (0, 1)
-
-
-async def test_a_failure_amid_a_search_tells_each_culprit_once(fake: FakeInflux) -> None:
-    refuse = parse_errors(lambda line: "volume=3.5," in line)
-    calls = 0
-
-    def judge(write: Write) -> Answer | None:
-        nonlocal calls
-        calls += 1
-        return error(503, "unavailable", "") if calls == 6 else refuse(write)
-
-    fake.judge = judge
-    async with opened(settings(fake.url)) as driver:
-        driver.add("bars", fetch(bars(64)))
-        told = await flush_all(driver, {Place("bars", 0): 64})
-    assert [each.offset for each in told.culprits] == [28]
-    assert told.rows == 63
-
-
-async def test_a_search_that_takes_too_long_goes_on_in_smaller_parts(fake: FakeInflux) -> None:
-    clock = 0.0
-    refuse = parse_errors(lambda line: "volume=3.5," in line)
-
-    def judge(write: Write) -> Answer | None:
-        nonlocal clock
-        # A flush has ten.
-        clock += 3.0
-        return refuse(write)
-
-    fake.judge = judge
-    driver = InfluxDriver(settings(fake.url), monotonic=lambda: clock)
-    driver.add("bars", fetch(bars(200)))
-    told = await flush_all(driver, {Place("bars", 0): 200})
-    await driver.close()
-    assert [each.offset for each in told.culprits] == [28]
-    assert told.rows == 199
-
-
-async def test_where_nothing_is_taken_nothing_is_buried(fake: FakeInflux) -> None:
-    fake.judge = parse_errors(lambda line: True)
-    async with opened(settings(fake.url)) as driver:
-        driver.add("bars", fetch(bars(5_000)))
-        with pytest.raises(SinkRefusesError, match="100 points of bars partition 0 in a row"):
-            await driver.flush(NOW)
-        assert len(fake.requests) < 500
-        fake.judge = lambda write: None
-        told = await flush_all(driver, {Place("bars", 0): 5_000})
-    assert (told.rows, told.culprits) == (5_000, [])
-
-
-async def test_what_is_too_large_together_is_written_in_parts(fake: FakeInflux) -> None:
-    fake.judge = lambda write: (413, {}, "too large") if len(write.lines) > 60 else None
-    async with opened(settings(fake.url)) as driver:
-        driver.add("bars", fetch(bars(1_000)))
-        told = await flush_all(driver, {Place("bars", 0): 1_000})
-    assert (told.rows, told.culprits) == (1_000, [])
-    assert starts(fake.taken["candlewick"]) == sorted(starts(fake.taken["candlewick"]))
 
 
 async def test_what_is_older_than_its_bucket_keeps_goes_to_the_history_without_asking(

@@ -30,6 +30,7 @@ from app.sinks.points import PointEncoder
 from app.sinks.settings import InfluxSettings
 from tests.influx.fake import TOKEN, FakeInflux
 from tests.influx.records import MINUTE, NOW, SECOND, bar, bars, fetch
+from tests.influx_server import ADVISED_ENVIRONMENT, ADVISED_OPTIONS
 from tests.unit.line_protocol import parse
 
 
@@ -225,6 +226,14 @@ def test_a_token_is_written_for_its_owner_alone_also_over_another_one(tmp_path: 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert (read_token(path), read_token(folder / "none")) == ("second", None)
     assert [each.name for each in folder.iterdir()] == ["writer.token"]
+
+
+def test_the_page_advises_the_options_that_the_bench_measures_with() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "influxdb.md"
+    text = page.read_text(encoding="utf-8")
+    for name, value in ADVISED_ENVIRONMENT.items():
+        assert f"`{name}={value}`" in text
+    assert all(f"`{option}`" in text for option in ADVISED_OPTIONS)
 
 
 def test_hours_are_made_of_the_longest_interval_that_they_are_made_of() -> None:

@@ -13,14 +13,18 @@ import pytest
 from app.contracts.batch import RecordBatch
 from app.sinks.driver import Place, SinkRefusesError, SinkUnavailableError
 from app.sinks.influx import InfluxDriver
+from app.sinks.influx_http import Refusal
 from app.sinks.influx_partition import InfluxPartition
 from app.sinks.line_bodies import Lines
 from app.sinks.points import Encoded
+from tests.chaos.sinks_gate import Gate
 from tests.influx.real import Account, settings_of
 from tests.influx.records import MINUTE, SECOND, bar, bars, fetch, flush_all, text, trade
 from tests.influx_server import InfluxServer
 
 BARS = Place("bars", 0)
+#: Of shards. They begin on Mondays, so that a multiple since the epoch, a Thursday, is inside.
+WEEK = 7 * 24 * 60 * MINUTE
 FIELDS = ("open", "high", "low", "close", "volume", "vwap", "trades")
 
 
@@ -90,6 +94,19 @@ async def test_ticks_that_share_their_time_are_all_there_also_after_a_replay(
     assert account.totals("trades", "price", "_ticks") == (6_000, prices)
 
 
+def counted(driver: InfluxDriver, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have a driver's requests noted: their lines."""
+    found: list[int] = []
+    write = driver._http.write
+
+    async def noted(bucket: str, body: bytes) -> Refusal | None:
+        found.append(body.count(b"\n"))
+        return await write(bucket, body)
+
+    monkeypatch.setattr(driver._http, "write", noted)
+    return found
+
+
 async def test_of_lines_that_cannot_be_read_the_culprits_are_told_and_the_rest_is_there(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,22 +125,48 @@ async def test_of_lines_that_cannot_be_read_the_culprits_are_told_and_the_rest_i
     monkeypatch.setattr(InfluxPartition, "encode", spoil)
     values = bars(5_000, end)
     driver = InfluxDriver(account.settings)
+    requests = counted(driver, monkeypatch)
     await driver.open()
     driver.add("bars", fetch(values))
     told = await flush_all(driver, {BARS: 5_000}, end)
     await driver.close()
+    # It names them all, and takes the rest.
+    assert requests == [5_000, 4_950]
     assert [each.offset for each in told.culprits] == sorted(bad)
     assert [each.value for each in told.culprits] == [values[number] for number in sorted(bad)]
     reasons = {each.reason for each in told.culprits}
     assert len(reasons) == 1
     assert "unable to parse" in (reason := reasons.pop())
     assert "SPY" not in reason
+    assert "invalid boolean" in reason
     good = [text(value)["volume"] for number, value in enumerate(values) if number not in bad]
     assert account.totals("bars", "volume") == (4_950, sum(good))
 
 
+async def test_lines_that_were_spoiled_on_the_way_are_named_by_their_points(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = now()
+    async with Gate(account.server.url, 1) as gate:
+        gate.culprits.stretches.append((0, end))
+        tokens = {"token": account.tokens["writer"]}
+        driver = InfluxDriver(settings_of(gate, account.bucket, **tokens))
+        requests = counted(driver, monkeypatch)
+        driver.add("bars", fetch(bars(5_000, end)))
+        told = await flush_all(driver, {BARS: 5_000}, end)
+        await driver.close()
+    # Those that cannot be read are named at once; of the others only the field is.
+    kinds = ["unable to parse" in each.reason for each in told.culprits]
+    unread, others = kinds.count(True), kinds.count(False)
+    print(f"{unread} + {others} spoiled lines among 5,000: {len(requests)} requests")
+    assert min(unread, others) > 10
+    assert requests[:2] == [5_000, 5_000 - unread]
+    assert account.totals("bars", "close")[0] == told.rows == 5_000 - len(told.culprits)
+    assert len(requests) < 2 + 5_000 // 250 + 16 * others
+
+
 async def test_a_field_that_somebody_has_written_with_another_type_buries_what_meets_it(
-    account: Account,
+    account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end, day = now(), 24 * 60 * MINUTE
     first = InfluxDriver(account.settings)
@@ -136,12 +179,41 @@ async def test_a_field_that_somebody_has_written_with_another_type_buries_what_m
         for number in range(300)
     ]
     driver = InfluxDriver(account.settings)
+    requests = counted(driver, monkeypatch)
     driver.add("bars", fetch(values))
     told = await flush_all(driver, {BARS: 300}, end)
     await driver.close()
+    # The batch; in two parts; of the first one halves by time, the older ones first.
+    assert len(requests) < 20
     assert [each.offset for each in told.culprits] == [0, 1, 2, 3, 4]
     assert all("volume" in each.reason and "type" in each.reason for each in told.culprits)
     assert account.totals("bars", "close")[0] == 295
+
+
+async def test_lines_of_another_type_are_told_by_their_number_and_all_others_are_there(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = now() // WEEK * WEEK
+    first = InfluxDriver(account.settings)
+    seed = f'bars,interval=1m,symbol=OTHER vwap="text" {end}\n'
+    assert await first._http.write(account.bucket, seed.encode()) is None
+    await first.close()
+    values = [
+        bar(number, end - (300 - number) * MINUTE, vwap=1.5 if number % 30 == 7 else None)
+        for number in range(300)
+    ]
+    driver = InfluxDriver(account.settings)
+    requests = counted(driver, monkeypatch)
+    driver.add("bars", fetch(values))
+    told = await flush_all(driver, {BARS: 300}, end)
+    await driver.close()
+    assert [each.offset for each in told.culprits] == list(range(7, 300, 30))
+    assert {each.reason for each in told.culprits} == {
+        "InfluxDB: failure writing points to database: partial write: field type conflict: input "
+        'field "vwap" on measurement "bars" is type float, already exists as type string'
+    }
+    assert account.totals("bars", "close")[0] == told.rows == 290
+    assert requests == [300, 290]
 
 
 async def test_old_points_go_to_the_history_by_the_settings_and_by_influxdbs_own_retention(

@@ -26,9 +26,16 @@ from app.contracts.wire import (
 )
 from app.feeds.source import open_source
 from app.profile.reading import records as recorded
+from app.settings import SettingsError
 from app.sinks.lines import Kind
-from app.sinks.measurements import MEASUREMENTS, Measurement, measurements_of
+from app.sinks.measurements import (
+    MEASUREMENTS,
+    Measurement,
+    check_left_out,
+    measurements_of,
+)
 from app.sinks.points import Encoded, Inputs, PointEncoder
+from app.sinks.settings import InfluxSettings
 from app.topics import AGENT_TOPICS, INPUTS
 from models.features.windows import FeatureRecord
 from tables.activity.opened import ActivityBarRecord
@@ -104,7 +111,11 @@ def key(point: Point) -> tuple[Any, ...]:
 
 def row(measurement: Measurement) -> tuple[str, ...]:
     """A measurement's line of the page, without the last cell."""
-    fields = [f"`{name}` {kind}" for name, kind in measurement.fields.items()]
+    fields = [
+        f"`{name}` {kind}" + (f" ({str(usual[name]).lower()})" if name in usual else "")
+        for usual in [measurement.usual]
+        for name, kind in measurement.fields.items()
+    ]
     if measurement.mapping is not None:
         fields.append(
             f"`{measurement.prefix}*` of `{measurement.mapping}` {measurement.mapping_kind}"
@@ -186,8 +197,60 @@ def test_a_bar_is_written_at_its_start() -> None:
     (line,) = PointEncoder("bars").take(batch(RECORDS["bars"])).lines
     assert line == (
         "bars,interval=1m,symbol=SPY open=1.0,high=2.0,low=0.5,close=1.5,volume=100.0,vwap=1.25,"
-        f'trades=9i,revision=0i,is_final=true,filled=false,sources="a" {TIME}'
+        f'trades=9i,sources="a" {TIME}'
     )
+    revised = msgspec.structs.replace(BAR, revision=1)
+    line = PointEncoder("bars").take(batch([revised])).lines[0]
+    assert line.endswith(f'trades=9i,revision=1i,filled=false,sources="a",nulls="" {TIME}')
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda close, volume, vwap, filled, sources: msgspec.structs.replace(
+                BAR, close=close, volume=volume, vwap=vwap, filled=filled, sources=sources
+            ),
+            st.floats(0, 9), st.floats(0, 9), st.none() | st.floats(0, 9), st.booleans(),
+            st.sampled_from([(), ("a",), ("a", "b")]),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.lists(st.integers(0, 4), max_size=3),
+    st.booleans(),
+)  # fmt: skip
+def test_the_highest_revision_holds_field_by_field_also_after_replays(
+    versions: list[BarRecord], replays: list[int], whole: bool
+) -> None:
+    log = [msgspec.structs.replace(bar, revision=n) for n, bar in enumerate(versions)]
+    encoder = PointEncoder("bars", left_out=() if whole else ("bars.sources",))
+    stored: dict[str, Any] = {}
+    for begin in [0, *replays]:
+        # InfluxDB keeps a field that a later write does not have.
+        for point in points(encoder.take(batch(log[begin:], base=begin))):
+            stored |= point.fields
+    (measurement,) = measurements_of("bars")
+    nulls = str(stored.pop("nulls", "")).split(",")
+    found = {**measurement.usual, **stored}
+    expected = msgspec.structs.asdict(log[-1])
+    for name in measurement.fields:
+        value = None if name in nulls else found.get(name)
+        if name == "sources":
+            assert value == (",".join(expected[name]) or None if whole else None)
+        else:
+            assert value == expected[name], name
+
+
+def test_texts_alone_may_be_left_out() -> None:
+    check_left_out(["trades.trade_id", "bars.sources"])
+    assert InfluxSettings().leave_out == ()
+    for name in ("bars.vwap", "bars.is_final", "sources", "trades.offset", "bars.nulls"):
+        with pytest.raises(SettingsError, match=r"LEAVE_OUT: .*expected of trades\.trade_id, "):
+            check_left_out([name])
+    left = ("trades.trade_id", "trades.conditions")
+    (trade,) = points(PointEncoder("ticks", left_out=left).take(batch(RECORDS["ticks"])))
+    assert {"venue", "source", "sequence"} <= trade.fields.keys()
+    assert not {"trade_id", "conditions"} & trade.fields.keys()
 
 
 def test_a_fetch_of_many_pieces_gives_each_record_its_line_in_order() -> None:
