@@ -1,11 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Trades from JSON straight into columns: the compiled twin of `tables/parsing.py`.
+"""Trades from JSON or MessagePack straight into columns: the compiled twin of `tables/parsing.py`.
 
 It reads the usual form of a trade and nothing else: one flat object of known fields, ASCII strings
 without escapes, numbers that are exact in a double by one division (at most 2^53 over at
-most 10^22, after Clinger 1990), within the contract's bounds. Whatever is not certainly that is
-left to the full decoder, so this code never refuses a record and never differs from it
-(`tests/unit/test_parsing.py`).
+most 10^22, after Clinger 1990), within the contract's bounds; or one map of the same. Whatever is
+not certainly that is left to the full decoder, so this code never refuses a record and never
+differs from it (`tests/unit/test_parsing.py`, `tests/unit/test_parsing_packed.py`).
 """
 
 from cpython.bytes cimport (
@@ -14,7 +14,7 @@ from cpython.bytes cimport (
     PyBytes_FromStringAndSize,
     PyBytes_GET_SIZE,
 )
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -50,7 +50,9 @@ cdef uint64_t MAX_INTEGER = (1ULL << 63) - 1
 cdef double MAX_PRICE = 1e12
 cdef Py_ssize_t MAX_SYMBOL = 32
 cdef Py_ssize_t MAX_TEXT = 64
-cdef Py_ssize_t MAX_CONDITIONS_TEXT = 512
+
+cdef enum:
+    MAX_CONDITIONS_TEXT = 512
 
 
 cdef struct Slot:
@@ -153,6 +155,7 @@ cdef class TextTable:
 
 
 include "_kernel_reading.pxi"
+include "_kernel_packed.pxi"
 
 
 cdef inline char *write_identity(Row *row, char *to) noexcept nogil:
@@ -229,8 +232,10 @@ def parse(
     ):
         raise ValueError("columns of different lengths")
     cdef Row row
-    cdef Order order
+    cdef Order order, packed_order
+    cdef bint usual
     memset(&order, 0, sizeof(Order))
+    memset(&packed_order, 0, sizeof(Order))
     cdef const char *start
     cdef Py_ssize_t room = 32 * count + LONGEST_IDENTITY, at = 0
     cdef char *identities = <char *>malloc(room)
@@ -244,7 +249,11 @@ def parse(
                 if length < 0 or length > max_value_bytes:
                     continue
                 start = <const char *>begin_of[index]
-                if not read_row(start, start + length, &row, &order):
+                if length and <unsigned char>start[0] & 0xF0 == 0x80:
+                    usual = read_packed_row(start, start + length, &row, &packed_order)
+                else:
+                    usual = read_row(start, start + length, &row, &order)
+                if not usual:
                     continue
                 time[index] = row.event_time
                 # 0.0 for -0.0, so that high and low do not depend on the order.

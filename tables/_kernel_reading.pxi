@@ -192,6 +192,8 @@ cdef struct Row:
     Text venue
     Text source
     Text conditions
+    # Where the conditions of a MessagePack map are written as JSON.
+    char[MAX_CONDITIONS_TEXT] condition_text
     double price
     double size
     int64_t event_time

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from app.feeds.replayer import ReplaySummary
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+form_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "msgpack"]),
+    default="json",
+    show_default=True,
+    help="What trades and quotes are written as; bad and control records are JSON.",
+)
 #: Skipped files that are named one by one.
 NAMED_SKIPPED: Final = 20
 
@@ -57,6 +65,7 @@ def replay_options(command: Command) -> Command:
         ),
         click.option("--corrupt", type=SHARE, default="0%", help="Share of bad records added: 1%."),
         click.option("--seed", type=int, default=0, show_default=True, help="Of all the above."),
+        form_option,
         click.option(
             "--batch-records", type=click.IntRange(1), help="At most so many records in a batch."
         ),

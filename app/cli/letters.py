@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.cli.common import safe_text, table_lines
+from app.contracts.forms import readable
 from app.contracts.reasons import Reason, explain
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def list_lines(found: Sequence[tuple[str, DeadLetter]]) -> list[str]:
                 reason_text(letter),
                 source_text(letter),
                 size,
-                safe_text((letter.value or b"")[:LIST_CHARACTERS])[:LIST_CHARACTERS],
+                safe_text(readable(letter.value or b"")[:LIST_CHARACTERS])[:LIST_CHARACTERS],
             )
         )
     lines = table_lines(rows)
@@ -87,10 +88,12 @@ def letter_lines(letter: DeadLetter) -> list[str]:
     ]
     if letter.value is None:
         return [*lines, "value      null"]
-    lines.append(f"value      {len(letter.value):,} bytes")
+    text = readable(letter.value)
+    form = "" if text == letter.value else " of MessagePack, here as JSON and as they are"
+    lines.append(f"value      {len(letter.value):,} bytes{form}")
     shown = letter.value[:DUMP_BYTES]
     if letter.value:
-        lines += ["", f"  {safe_text(shown)}", "", *hex_lines(shown)]
+        lines += ["", f"  {safe_text(text[:DUMP_BYTES])}", "", *hex_lines(shown)]
     if len(shown) < len(letter.value):
         lines.append(f"... the first {DUMP_BYTES:,} bytes; --raw writes all of them")
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,10 @@ from app.cli.common import (
     say,
     show_progress,
 )
+from app.cli.feeds import form_option
+
+if TYPE_CHECKING:
+    from app.contracts.forms import Form
 
 
 @click.command()
@@ -86,6 +90,7 @@ from app.cli.common import (
 @click.option("--duplicates", type=SHARE, default="0", help="Share of trades that come twice.")
 @click.option("--corrupt", type=SHARE, default="0", help="Bad records besides, as a share.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@form_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def simulate(
     symbols: int,
@@ -106,6 +111,7 @@ def simulate(
     unpaced: bool,
     as_json: bool,
     seed: int,
+    form: Form,
     **faults: Any,
 ) -> None:
     """Send a simulated market, as it happens, until stopped or for a --duration.
@@ -161,6 +167,7 @@ def simulate(
             faults=Faults(**faults),
             pace=Pace(unpaced, seconds, start),
             accounts=trading,
+            form=form,
             progress=lambda sent: show_progress("sent", min(sent, expected), expected),
         )
 

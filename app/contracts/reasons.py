@@ -36,8 +36,8 @@ REASONS: Final[dict[str, Reason]] = {
         "resend it shortened; a larger topics.max_message_bytes needs another deployment",
     ),
     "malformed": Reason(
-        "the value is not one JSON object of the contract: broken JSON, a field that is missing, "
-        "unknown, of the wrong type or out of its bounds",
+        "the value is not one JSON object or MessagePack map of the contract: broken, an array, "
+        "or with a field that is missing, unknown, of the wrong type or out of its bounds",
         "compare it with `candlewick topics --schema`, resend it edited",
     ),
     "unknown_condition": Reason(

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from app.contracts.conditions import CONDITIONS
+from app.contracts.forms import RecordDecoder
 from app.contracts.records import (
     MAX_CONDITIONS,
     MAX_PRICE,
@@ -242,13 +243,17 @@ class QuoteBarInput(QuoteBarRecord, forbid_unknown_fields=True, gc=False):
 
 ControlRecord = ClockRecord | HistoricalRecord | FlushRecord | CorrectionRecord
 
-trade_decoder = msgspec.json.Decoder(TradeRecord)
-any_condition_decoder = msgspec.json.Decoder(AnyConditionRecord)
+QuoteControlRecord = ClockRecord | HistoricalRecord | FlushRecord
+
+# Of inputs: JSON or MessagePack.
+trade_decoder = RecordDecoder[TradeRecord](TradeRecord)
+any_condition_decoder = RecordDecoder[AnyConditionRecord](AnyConditionRecord)
 #: A control record always carries `type`; a trade without one is the trade decoder's.
-control_decoder = msgspec.json.Decoder(ControlRecord)
+control_decoder = RecordDecoder[ControlRecord](ControlRecord)
 #: On the topic `quotes`: corrections are of trades.
-quote_control_decoder = msgspec.json.Decoder(ClockRecord | HistoricalRecord | FlushRecord)
-quote_decoder = msgspec.json.Decoder(QuoteRecord)
+quote_control_decoder = RecordDecoder[QuoteControlRecord](QuoteControlRecord)
+quote_decoder = RecordDecoder[QuoteRecord](QuoteRecord)
+# Of outputs, which are JSON.
 quote_bar_decoder = msgspec.json.Decoder(QuoteBarRecord)
 quote_bar_input_decoder = msgspec.json.Decoder(QuoteBarInput)
 bar_decoder = msgspec.json.Decoder(BarRecord)

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from app.contracts.forms import RecordDecoder
 from app.dead.letters import DeadLetter
 from app.feeds.partitioning import partition_of
 from app.feeds.producer import TickSender
@@ -34,7 +35,7 @@ class _Named(msgspec.Struct):
     key: str | None = None
 
 
-_decoder = msgspec.json.Decoder(_Named)
+_decoder = RecordDecoder[_Named](_Named)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from app.contracts.forms import Form
 from app.contracts.wire import FlushRecord, HistoricalRecord, encoder
 from app.feeds.columns import TickColumns
 from app.feeds.corrupt import Corrupter, Limits
@@ -75,6 +76,7 @@ async def replay(
     late: float = 0.0,
     corrupt: float = 0.0,
     seed: int = 0,
+    form: Form = "json",
     historical: bool = True,
     flush: bool = True,
     progress: Progress | None = None,
@@ -92,6 +94,7 @@ async def replay(
         batch_records: at most so many records in a batch (a batch is bounded by bytes, too).
         disorder_ns, late, seed: see `Delays`.
         corrupt: this share of bad records besides the good ones (`corrupt.py`).
+        form: of the files' trades or quotes; bad ones on purpose, and control records, are JSON.
         historical: begin with the mark that this replay owns the partitions' time.
         flush: close all windows at the end.
         progress: told after each part of the data.
@@ -114,7 +117,7 @@ async def replay(
     async with TickSender(settings, batch_records, delivery_seconds, topic) as sender:
         limits = Limits(settings.topics.max_message_bytes // 2, sender.partitions)
         corrupter = Corrupter(corrupt, limits, seed, source.kind) if corrupt > 0 else None
-        run = ColumnsSender(sender, source.vocabulary, corrupter)
+        run = ColumnsSender(sender, source.vocabulary, corrupter, form)
         started = time.perf_counter()
         if historical:
             await _everywhere(sender, encoder.encode(HistoricalRecord()))

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from app.contracts.forms import Form, pack
 from app.feeds.columns import TickColumns, Vocabulary
 from app.feeds.corrupt import Corrupter, Value
 from app.feeds.encode import TickEncoder
@@ -16,6 +17,9 @@ from app.feeds.producer import TickSender
 class ColumnsSender:
     """Sends columns in their order within each partition, and counts.
 
+    Args:
+        form: of the good records; bad ones are as `corrupt.py` makes them, and others as they are.
+
     Attributes:
         records: good ones sent so far.
         raw: those sent as they are (`value` of the columns).
@@ -23,7 +27,11 @@ class ColumnsSender:
     """
 
     def __init__(
-        self, sender: TickSender, vocabulary: Vocabulary, corrupter: Corrupter | None = None
+        self,
+        sender: TickSender,
+        vocabulary: Vocabulary,
+        corrupter: Corrupter | None = None,
+        form: Form = "json",
     ) -> None:
         self.records = 0
         self.raw = 0
@@ -31,6 +39,7 @@ class ColumnsSender:
         self._sender = sender
         self._encoder = TickEncoder(vocabulary, sender.partitions)
         self._corrupter = corrupter
+        self._form = form
 
     async def send(self, part: TickColumns) -> None:
         """Encode and send records.
@@ -39,13 +48,21 @@ class ColumnsSender:
             KafkaError: the broker is away or has refused a batch.
         """
         good = self._encoder.encode(part)
-        values: list[Value] = list(good)
         symbols = part.symbol
         raw = raw_rows(part)
         self.raw += raw
         self.records += len(part) - raw
-        if self._corrupter is not None:
-            values, repeats = _inserted(good, self._corrupter.after(good, part.value))
+        bad = [] if self._corrupter is None else self._corrupter.after(good, part.value)
+        if self._form == "msgpack":
+            # What lies in the files as it is stays so.
+            raw_values = [None] * len(good) if part.value is None else part.value.tolist()
+            good = [
+                pack(value) if given is None else value
+                for value, given in zip(good, raw_values, strict=True)
+            ]
+        values: list[Value] = list(good)
+        if bad:
+            values, repeats = _inserted(good, bad)
             self.corrupt += len(values) - len(good)
             symbols = np.repeat(symbols, repeats)
         partitions = self._encoder.partitions[symbols]

@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from app.contracts.forms import Form
 from app.contracts.wire import FlushRecord, HistoricalRecord, encoder
 from app.feeds.columns import TickColumns, TradeColumns, Vocabulary
 from app.feeds.corrupt import Corrupter, Limits
@@ -100,11 +101,12 @@ class _Stream:
         settings: Settings,
         faults: Faults,
         seed: int,
+        form: Form,
     ) -> None:
         self.sender = sender
         limits = Limits(settings.topics.max_message_bytes // 2, sender.partitions)
         corrupter = Corrupter(faults.corrupt, limits, seed, kind) if faults.corrupt > 0 else None
-        self.columns = ColumnsSender(sender, vocabulary, corrupter)
+        self.columns = ColumnsSender(sender, vocabulary, corrupter, form)
         self._duplicates = faults.duplicates
         self._random = np.random.default_rng((seed, 7))
         delays = Delays(faults.disorder, faults.late, settings.bars.correction_horizon, seed)
@@ -143,6 +145,7 @@ async def simulate(
     faults: Faults | None = None,
     pace: Pace | None = None,
     accounts: TransactionOptions | None = None,
+    form: Form = "json",
     clock: Callable[[], int] = time.time_ns,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     progress: Callable[[int], None] = lambda sent: None,
@@ -153,7 +156,8 @@ async def simulate(
         settings: broker and topics; quotes need the agent `quotes` among `agents`, accounts the
             agent `transactions`.
         options, faults, pace: see there.
-        accounts: what they do; None: there are none.
+        accounts: what they do; None: there are none. Their records are JSON.
+        form: of trades and quotes.
         clock: wall clock, ns since the epoch.
         sleep: waits so many seconds of that clock.
         progress: told the number of records so far.
@@ -177,7 +181,7 @@ async def simulate(
         for kind in kinds:
             topic = source_topic(settings, AGENT[kind])
             sender = await stack.enter_async_context(TickSender(settings, topic=topic))
-            streams[kind] = _Stream(sender, vocabulary, kind, settings, faults, options.seed)
+            streams[kind] = _Stream(sender, vocabulary, kind, settings, faults, options.seed, form)
         senders = [stream.sender for stream in streams.values()]
         trading: TransactionStream | None = None
         if accounts is not None:

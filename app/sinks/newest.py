@@ -7,8 +7,9 @@
 | `predictions` | `SYMBOL:INTERVAL:MODEL` | start, revision |
 | `anomalies` | `SYMBOL:INTERVAL:SOURCE`, the source a topic of bars | start, revision |
 
-The value is the record's JSON as it lay in the topic. Of two records with the same order the one
-that was read later holds: in one log that is the same record.
+The value is the record's JSON as it lay in the topic; where that was MessagePack, the JSON of the
+same. Of two records with the same order the one that was read later holds: in one log that is the
+same record.
 
 Invariants: the newest of a log is the same however it is cut into batches; each record is either
 the value of its key or counted by the reason why not.
@@ -26,6 +27,7 @@ from typing import Any, Final
 import msgspec
 
 from app.contracts.batch import RecordBatch
+from app.contracts.in_json import in_json
 from app.contracts.wire import Count, Nanoseconds, quote_decoder, trade_decoder
 from app.sinks.points import CONTROLS, Inputs, Refusals
 
@@ -167,17 +169,19 @@ class NewestReader:
                     continue
             newest[parts] = (order, bytes(value or b""))
         entries = {
-            key_of(
-                self._namespace, self._topic, parts if isinstance(parts, tuple) else (parts,)
-            ): entry
-            for parts, entry in newest.items()
+            key_of(self._namespace, self._topic, parts if isinstance(parts, tuple) else (parts,)): (
+                order,
+                in_json(self._topic, value),
+            )
+            for parts, (order, value) in newest.items()
         }
         return Newest(batch.next, entries, passed)
 
     def _fault(self, value: bytes | None) -> str:
         """Why a record is none of the topic's."""
         with suppress(*_DECODE_ERRORS):
-            if value is not None and _decode_typed(value).type in CONTROLS:
+            # Of inputs also in MessagePack.
+            if value is not None and _decode_typed(in_json(self._topic, value)).type in CONTROLS:
                 return "control"
         # Of an input it is in its agent's dead topic.
         return "malformed" if self._subject.order is not None else "dead"

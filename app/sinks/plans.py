@@ -71,12 +71,16 @@ class Form(NamedTuple):
 
 
 class Output(NamedTuple):
-    """One field of the points: `,price=`, its name alone, and the number of the record's field."""
+    """One field of the points: `,price=`, its name alone, and the number of the record's field.
+
+    `usual`: JSON of the value that a first version's points do not have; empty where there is none.
+    """
 
     prefix: bytes
     name: bytes
     source: int
     integer: bool
+    usual: bytes
 
 
 class Judgement(NamedTuple):
@@ -137,7 +141,13 @@ def plan_of(
         return None
     if measurement.mapping_kind is not Kind.FLOAT or not (0 < room < 2**62 and 0 <= ahead < 2**62):
         return None
-    outputs = [_output(name, kind, numbers, fields) for name, kind in measurement.fields.items()]
+    if measurement.usual and not measurement.revised:
+        return None
+    usual = {name: msgspec.json.encode(value) for name, value in measurement.usual.items()}
+    outputs = [
+        _output(name, kind, numbers, fields, usual.get(name, b""))
+        for name, kind in measurement.fields.items()
+    ]
     places = [numbers[tag] for tag in measurement.tags]
     counters = [measurement.time, measurement.ordinal, "revision" if measurement.revised else None]
     sources = [NOTHING if name is None else numbers.get(name, OFFSET_SOURCE) for name in counters]
@@ -193,7 +203,7 @@ def form_of(record: type[msgspec.Struct]) -> Form | None:
 
 
 def _output(
-    name: str, kind: Kind, numbers: Mapping[str, int], fields: Sequence[Field]
+    name: str, kind: Kind, numbers: Mapping[str, int], fields: Sequence[Field], usual: bytes
 ) -> Output | None:
     source = numbers.get(name, OFFSET_SOURCE if name == OFFSET else NOTHING)
     kinds = {
@@ -205,7 +215,7 @@ def _output(
     if source == NOTHING or (source >= 0 and fields[source].kind not in kinds[kind]):
         return None
     prefix = f",{lines.escape_key(name)}="
-    return Output(prefix.encode(), name.encode(), source, kind is Kind.INTEGER)
+    return Output(prefix.encode(), name.encode(), source, kind is Kind.INTEGER, usual)
 
 
 def _is_plain(field: Field, kind: str) -> bool:

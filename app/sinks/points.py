@@ -18,9 +18,9 @@ writes them; what it leaves is decoded and encoded here, a column at a time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 
 from app.contracts.batch import RecordBatch
+from app.contracts.in_json import all_in_json
 from app.contracts.predictions import PredictionRecord
 from app.contracts.records import MAX_NOTIONAL
 from app.contracts.wire import QuoteRecord, TradeRecord
@@ -118,6 +119,7 @@ class PointEncoder:
         inputs: Inputs | None = None,
         room: int = MICROSECOND,
         *,
+        left_out: Collection[str] = (),
         use_compiled: bool = True,
     ) -> None:
         """Begin.
@@ -126,6 +128,7 @@ class PointEncoder:
             topic: without prefix and deployment, such as `bars` or `ticks`.
             inputs: of an input topic, what is dead; all that can be read is alive without.
             room: ns that an ordinal has, the resolution of the feed's times (1 us, 1 ms, 1 s).
+            left_out: fields that points shall not have; see `measurements_of`.
             use_compiled: false leaves the compiled way out; the lines are the same.
 
         Raises:
@@ -133,7 +136,8 @@ class PointEncoder:
         """
         if room < 1:
             raise ValueError(f"room={room}: expected nanoseconds, at least 1")
-        self._measurements = {each.record: each for each in measurements_of(topic)}
+        self._topic = topic
+        self._measurements = {each.record: each for each in measurements_of(topic, left_out)}
         self._decode = DECODERS[topic].decode
         self._inputs, self._room = inputs, room
         self._refusals = None if inputs is None else Refusals(inputs)
@@ -172,6 +176,9 @@ class PointEncoder:
 
     def take(self, batch: RecordBatch) -> Encoded:
         """Return the lines of a fetch."""
+        values = all_in_json(self._topic, batch.values)
+        if values is not batch.values:
+            batch = replace(batch, values=values)
         counts: Counter[str] = Counter()
         if self._compiled is None:
             texts, places = self._take(batch, counts)
@@ -283,7 +290,8 @@ class PointEncoder:
                 for time, ordinal in zip(times, values[measurement.ordinal], strict=True)
             ]
         columns[:0] = [
-            lines.column(name, kind, values[name]) for name, kind in measurement.fields.items()
+            lines.column(name, kind, _unusual(measurement, name, values))
+            for name, kind in measurement.fields.items()
         ]
         more = self._more(measurement, values, columns, heads)
         if max(times) > lines.MAX_TIME or min(times) < lines.MIN_TIME:
@@ -363,6 +371,19 @@ class PointEncoder:
                 known = None
             self._keys[measurement.name, names] = known
         return known
+
+
+def _unusual(
+    measurement: Measurement, name: str, values: Mapping[str, Sequence[Any]]
+) -> Sequence[Any]:
+    """Return the values of a field, None for the usual one of a first version."""
+    if name not in measurement.usual:
+        return values[name]
+    usual = measurement.usual[name]
+    return [
+        value if revision or value != usual else None
+        for value, revision in zip(values[name], values["revision"], strict=True)
+    ]
 
 
 def _head(measurement: Measurement, tags: tuple[Any, ...]) -> str:

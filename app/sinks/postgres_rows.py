@@ -21,6 +21,7 @@ from pyarrow import csv
 
 from app.archive.columns import POSITION, Integers, decode
 from app.contracts.batch import RecordBatch
+from app.contracts.in_json import in_json
 from app.sinks.driver import Place
 from app.sinks.points import CONTROLS
 from app.sinks.postgres_tables import MOMENT, Table, tables_of, type_name
@@ -227,7 +228,7 @@ def _array_texts(lists: Any) -> pa.Array:
 def _reason(topic: str, value: bytes | None) -> str:
     """Return why a record has no row."""
     try:
-        kind = _typed_decoder.decode(value or b"").type
+        kind = _typed_decoder.decode(in_json(topic, value or b"")).type
     except (msgspec.DecodeError, UnicodeDecodeError):
         kind = None
     if kind in CONTROLS:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from app.contracts.forms import is_packed
 from app.contracts.records import MAX_NOTIONAL
 from app.contracts.wire import (
     ControlRecord,
@@ -56,7 +57,7 @@ def decode_trade(value: bytes) -> TradeRecord | ControlRecord:
             record = control_decoder.decode(value)
         except DECODE_ERRORS:
             raise BadRecordError(_fault(value)) from None
-    if NUL_ESCAPE in value and isinstance(record, TradeRecord | CorrectionRecord):
+    if isinstance(record, TradeRecord | CorrectionRecord) and _may_have_separator(value):
         _refuse_separator(record.trade_id, record.venue, record.source)
     return record
 
@@ -75,7 +76,7 @@ def decode_quote(value: bytes) -> QuoteRecord | ControlRecord:
             record = quote_control_decoder.decode(value)
         except DECODE_ERRORS:
             raise BadRecordError("malformed") from None
-    if NUL_ESCAPE in value and isinstance(record, QuoteRecord):
+    if isinstance(record, QuoteRecord) and _may_have_separator(value):
         _refuse_separator(record.venue, record.source)
     return record
 
@@ -88,6 +89,11 @@ def _fault(value: bytes) -> str:
     except (*DECODE_ERRORS, BadRecordError):
         return "malformed"
     return "unknown_condition"
+
+
+def _may_have_separator(value: bytes) -> bool:
+    """Whether a text of a value can hold a NUL: the texts are looked at only then."""
+    return NUL_ESCAPE in value or is_packed(value)
 
 
 def _refuse_separator(*texts: str | None) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.broker import BrokerConfig, EmbeddedBroker
-from app.setting_groups import BrokerSettings
+from app.setting_groups_broker import BrokerSettings
 from tests.bench import report, ways
 from tests.bench.apart import apart, say
 from tests.bench.child import ChildError

@@ -15,7 +15,7 @@ from tests.bench.log import write_ticks
 from tests.bench.peers import rounds as peers
 from tests.bench.profiling import profile
 from tests.bench.report import Measured
-from tests.bench.ticks import FOUR, RATE, Ticks, first_of, make_ticks
+from tests.bench.ticks import FOUR, JSON, RATE, Ticks, first_of, make_ticks
 
 #: Trades a second of event time and symbol, at least: a bar then holds about as many with few
 #: symbols as with many, and what is compared is the symbols and not the bars.
@@ -41,6 +41,7 @@ class Plan:
         peer_records: of the others, by way.
         disorder: ms that a trade may come late.
         fetch_bytes: of a partition and fetch, for the bare clients and ours.
+        form: of `ticks.FORMS`, for the bare clients and ours.
     """
 
     url: str
@@ -51,6 +52,7 @@ class Plan:
     disorder: int
     fetch_bytes: int
     peer_records: Mapping[str, int] = field(default_factory=lambda: dict(PEER_RECORDS))
+    form: str = JSON
 
     @property
     def intervals(self) -> dict[str, int]:
@@ -92,7 +94,9 @@ class Input:
             count, self.symbols, plan.disorder * 1_000_000, rate=rate_of(self.symbols)
         )
         ticks = first_of(every, plan.records)
-        self._written = write_ticks(self.settings(), ticks, control=True, record=plan.record)
+        self._written = write_ticks(
+            self.settings(), ticks, control=True, record=plan.record, form=plan.form
+        )
         self.expected = self._bars_of(ticks, plan.intervals)
         for way, records in peer_records.items():
             few = first_of(every, records)

@@ -14,7 +14,7 @@ from app.admin import ensure_topics
 from app.feeds.producer import TickSender
 from app.settings import Settings
 from app.topics import ticks_topic
-from tests.bench.ticks import FULL, Ticks, chunks, keyed_chunks
+from tests.bench.ticks import FULL, JSON, Ticks, chunks, keyed_chunks
 
 SECONDS = 30.0
 HISTORICAL = b'{"type":"historical"}'
@@ -27,27 +27,34 @@ def servers(settings: Settings) -> str:
 
 
 def write_ticks(
-    settings: Settings, ticks: Ticks, *, control: bool, record: str = FULL, keyed: bool = False
+    settings: Settings,
+    ticks: Ticks,
+    *,
+    control: bool,
+    record: str = FULL,
+    keyed: bool = False,
+    form: str = JSON,
 ) -> int:
     """Make the topics and write the trades as `candlewick replay` would; the records written.
 
     Args:
         control: with what a replay writes before and after.
         record: of `ticks.RECORDS`.
-        keyed: with the symbol as key, which ours does not need.
+        keyed: with the symbol as key, which ours does not need; then JSON.
+        form: of `ticks.FORMS`.
     """
-    return asyncio.run(_write(settings, control, _routed(settings, ticks, record, keyed)))
+    return asyncio.run(_write(settings, control, _routed(settings, ticks, record, keyed, form)))
 
 
 def _routed(
-    settings: Settings, ticks: Ticks, record: str, keyed: bool
+    settings: Settings, ticks: Ticks, record: str, keyed: bool, form: str
 ) -> Iterator[list[list[tuple[bytes | None, bytes]]]]:
     partitions = settings.topics.partitions
     if keyed:
         for pairs in keyed_chunks(ticks, partitions, record=record):
             yield [list(part) for part in pairs]
     else:
-        for values in chunks(ticks, partitions, record=record):
+        for values in chunks(ticks, partitions, record=record, form=form):
             yield [[(None, value) for value in part] for part in values]
 
 

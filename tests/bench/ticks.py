@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from aiokafka.partitioner import murmur2
 
+from app.contracts.forms import pack
+
 #: 2025-06-02 13:30 UTC: the same bars on every day the bench runs.
 BEGIN = 1_748_871_000_000_000_000
 #: Trades a second of event time, over all symbols.
@@ -26,6 +28,11 @@ CONDITIONS: tuple[tuple[str, ...], ...] = (
     ("odd_lot",), ("iso",), ("iso", "odd_lot"),
 )  # fmt: skip
 
+#: What the trades are written as: an object a record, a MessagePack map a record, or a JSON array
+#: of `ARRAY_TRADES` objects a record.
+JSON, MSGPACK, ARRAY = FORMS = ("json", "msgpack", "array")
+#: Trades of a partition that come together, as vendors send what a few milliseconds brought.
+ARRAY_TRADES = 50
 #: Kinds of records: all fields of the contract, or symbol, price, size and time.
 FULL, FOUR = RECORDS = ("full", "four")
 
@@ -115,11 +122,23 @@ def first_of(ticks: Ticks, count: int) -> Ticks:
 
 
 def chunks(
-    ticks: Ticks, partitions: int, size: int = 40_000, *, record: str = FULL
+    ticks: Ticks, partitions: int, size: int = 40_000, *, record: str = FULL, form: str = JSON
 ) -> Iterator[list[list[bytes]]]:
     """Yield chunks of the log: for each partition its values, in log order."""
     for part, routes in _parts(ticks, partitions, size):
-        yield _shared_out(values_of(part, record), routes, partitions)
+        values = values_of(part, record)
+        if form == MSGPACK:
+            values = list(map(pack, values))
+        routed = _shared_out(values, routes, partitions)
+        yield list(map(_arrays, routed)) if form == ARRAY else routed
+
+
+def _arrays(values: list[bytes]) -> list[bytes]:
+    """Objects one behind the other, as arrays of them."""
+    return [
+        b"[" + b",".join(values[begin : begin + ARRAY_TRADES]) + b"]"
+        for begin in range(0, len(values), ARRAY_TRADES)
+    ]
 
 
 def keyed_chunks(

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts.batch import RecordBatch
+from app.contracts.forms import pack
 from tables.bars import BarsPartition
 from tables.configuration import BarsConfiguration
 from tables.policies import EXTREMES, LAST, SIP_MATRIX, VOLUME, policy_of
@@ -24,6 +25,8 @@ from tests.oracle.reference import Settings as ReferenceSettings
 from tests.oracle.rules import Flags
 from tests.unit.bars_log import random_log as corrections_log
 from tests.unit.recalling import apply_all
+from tests.unit.test_parsing import TIME
+from tests.unit.test_parsing_packed import make_packed
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -116,6 +119,15 @@ def random_trade(rng: random.Random, now: int, with_ids: bool, with_sources: boo
     return json.dumps(record).encode()
 
 
+def in_any_form(log: Sequence[LogEntry], rng: random.Random) -> list[LogEntry]:
+    """The log as JSON, or with some of its values as MessagePack, or all of them."""
+    share = rng.choice((0.0, 0.5, 1.0))
+    return [
+        (offset, append, pack(value) if value and rng.random() < share else value)
+        for offset, append, value in log
+    ]
+
+
 def in_batches(log: Sequence[LogEntry], rng: random.Random) -> list[RecordBatch]:
     """The log in batches of random sizes."""
     batches = []
@@ -177,7 +189,7 @@ def test_every_publication_agrees_with_the_reference(seed: int, policy: str) -> 
     rng = random.Random(seed)
     horizon = rng.choice((10, 60, 900)) * SECOND
     intervals = rng.choice(INTERVALS)
-    log = random_log(rng, rng.choice((50, 300, 600)), rng.choice((0, 0, 0.01)))
+    log = in_any_form(random_log(rng, rng.choice((50, 300, 600)), rng.choice((0, 0, 0.01))), rng)
     reference = Reference(
         0,
         1,
@@ -204,6 +216,7 @@ def test_corrections_agree_with_the_reference(seed: int, policy: str) -> None:
         corrections=rng.choice((0.03, 0.1, 0.2)),
     )
     log = [(offset, append // MILLISECOND, value) for offset, (value, append) in enumerate(made)]
+    log = in_any_form(log, rng)
     reference = Reference(
         0,
         1,
@@ -220,3 +233,23 @@ def test_corrections_agree_with_the_reference(seed: int, policy: str) -> None:
         intervals, SECOND, horizon, policy_of(policy), 1, "test", recall_horizon=recall
     )
     check(reference, run_engine(configuration, in_batches(log, rng)), log)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_odd_and_broken_messagepack_is_judged_as_the_reference_judges_it(seed: int) -> None:
+    rng = random.Random(seed)
+    log: list[LogEntry] = [(offset, TIME // MILLISECOND, make_packed(rng)) for offset in range(120)]
+    reference = Reference(0, 1, ReferenceSettings(policy="sip", sip_matrix=MATRIX))
+    reference.feed_all(log)
+    configuration = BarsConfiguration(
+        tuple(each * SECOND for each in (1, 10, 60, 300, 900)),
+        SECOND,
+        900 * SECOND,
+        policy_of("sip"),
+        1,
+        "test",
+    )
+    check(reference, run_engine(configuration, in_batches(log, rng)), log)
+    assert reference.outcomes["dead"] > 10
+    assert reference.outcomes.total() > reference.outcomes["dead"] + 10

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts.batch import RecordBatch
+from app.contracts.forms import pack
 from tables.configuration import BarsConfiguration
 from tables.policies import policy_of
 from tables.quotes import QuotesPartition
@@ -247,6 +248,11 @@ def test_every_publication_agrees_with_the_reference(seed: int) -> None:
     horizon = rng.choice((10, 60, 900)) * SECOND
     ours, theirs = configurations(rng.choice(INTERVALS), horizon)
     log = random_log(rng, rng.choice((50, 300, 600)), rng.choice((0, 0, 0.01)))
+    share = rng.choice((0.0, 0.5, 1.0))
+    log = [
+        (offset, append, pack(value) if value and rng.random() < share else value)
+        for offset, append, value in log
+    ]
     reference = QuotesReference(0, PARTITIONS, theirs)
     reference.feed_all(log)
     state = engine(ours, log, lambda: rng.choice((1, 7, 100, 1000)))

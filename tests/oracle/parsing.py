@@ -1,5 +1,5 @@
-"""A trade, a quote or a correction as the standard library's `json` reads it, checked against the
-contract.
+"""A trade, a quote or a correction as the standard library's `json` reads it (MessagePack:
+`packed.py`), checked against the contract.
 
 Where the page of semantics is silent, this reader decides so: a repeated field counts by its
 last value, but every occurrence must be valid; a symbol that is not 1 to 32 characters long is
@@ -17,6 +17,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from tests.oracle.packed import MAPS, read_packed
 
 MAX_PRICE = 1e12
 MAX_SIZE = 1e12
@@ -247,6 +249,11 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 def _object(value: bytes) -> _Object:
     try:
+        if value[0] in MAPS:
+            # A name may be anything here, also what no dictionary takes.
+            return _Object(
+                (name if isinstance(name, str) else "", each) for name, each in read_packed(value)
+            )
         parsed = json.loads(
             value.decode("utf-8"), object_pairs_hook=_Object, parse_constant=_refuse_constant
         )

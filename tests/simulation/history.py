@@ -4,9 +4,9 @@
 the reference. All of it follows from the plan.
 
 For planted faults: the engine's own names are looked up when they are used, so a patch on
-`app.streaming.{engine,runner,restore,transaction,side}` (methods of `Engine`, `PartitionRunner`,
-`TransactionalProducer`, `SideChannel`, `catch_up`, ...), on `tables` or on `agents` holds for a
-whole `run()`. What stands in for the outside is put at
+`app.streaming.{engine,runner,restore,restored_state,transaction,side}` (methods of `Engine`,
+`PartitionRunner`, `TransactionalProducer`, `SideChannel`, `catch_up`, ...), on `tables` or on
+`agents` holds for a whole `run()`. What stands in for the outside is put at
 `app.streaming.{transaction,side}.AIOKafkaProducer`, at
 `app.streaming.runner.{PartitionStore,changelog_reader,topic_ids}`, and as `time` of every module of
 `app.streaming`. The group's committed offset, which nothing must believe, is

@@ -16,6 +16,7 @@ from app import exits
 from app.cli import candlewick
 from app.cli.common import safe_text, table_lines
 from app.cli.letters import DUMP_BYTES, hex_lines, letter_json, letter_lines, list_lines
+from app.contracts.forms import pack
 from app.contracts.reasons import REASONS, explain
 from app.dead import DeadLetter
 from app.dead.letters import _Newest
@@ -64,6 +65,28 @@ def test_a_hex_dump_holds_every_byte(value: bytes) -> None:
     assert bytes.fromhex("".join(line[10:59] for line in lines)) == value
     assert [int(line[:8], 16) for line in lines] == list(range(0, len(value), 16))
     assert all(OBEYED.search(line) is None for line in lines)
+
+
+def test_messagepack_is_shown_as_json_and_sent_again_as_it_is() -> None:
+    packed = replace(LETTER, value=pack(VALUE))
+    assert packed.value is not None
+    assert packed.value != VALUE
+    assert list_lines([("bars", packed)])[1].endswith('{"symbol":"SPY","price":1}')
+    assert packed.text == VALUE.decode()
+    assert base64.b64decode(packed.to_json()["base64"]) == packed.value
+    lines = letter_lines(packed)
+    assert (
+        f"value      {len(packed.value)} bytes of MessagePack, here as JSON and as they are"
+        in lines
+    )
+    assert '  {"symbol":"SPY","price":1}' in lines
+    assert hex_lines(packed.value) == lines[-len(hex_lines(packed.value)) :]
+    assert name_of(packed.value) == "SPY"
+    assert target_of(packed, packed.value, 8) == (partition_of("SPY", 8), b"SPY")
+    # What begins like a map, and is none.
+    broken = replace(LETTER, value=b"\x85\xa1")
+    assert name_of(broken.value) is None
+    assert "value      2 bytes" in letter_lines(broken)
 
 
 def test_the_list_is_a_table_with_one_line_a_letter() -> None:
