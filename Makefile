@@ -48,7 +48,7 @@ $(BIN)/python:
 	  { echo "Python 3.11 is needed, $(PYTHON) is another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
-COMPILED := $(wildcard $(foreach folder,tables tables/indicators app/streaming app/sinks,\
+COMPILED := $(wildcard $(foreach folder,tables tables/indicators app/streaming app/archive app/sinks,\
   $(folder)/*.pyx $(folder)/*.pxi))
 
 # The chart library is JavaScript in a wheel (app/web/charts.py); its Python part is never imported,
@@ -136,6 +136,7 @@ bench-peers: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.formats
 	$(BIN)/python -m tests.bench.latency
 	$(BIN)/python -m tests.bench.scale
 	$(BIN)/python -m tests.bench.indicators

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.setting_groups import BrokerSettings
+from app.setting_groups_broker import BrokerSettings
 from app.settings import PREFIX, Settings, SettingsError
 
 logger = logging.getLogger(__name__)

@@ -1,38 +1,22 @@
 """The groups of settings: what can be set, its bounds and its default.
 
-`app/settings.py` reads them; one group for each part of a deployment that is set by itself.
+`app/settings.py` reads them; one group for each part of a deployment that is set by itself. Those
+of the broker, of models and of what is beside the engine (sinks, notifications, traces) have files
+of their own.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.durations import format_duration
-from app.setting_types import Duration, Durations, Group, as_parts, written
+from app.setting_types import Duration, Durations, Group, as_object, as_parts, written
 
-PREFIX = "CANDLEWICK_"
 DAY = 86_400_000_000_000
-
-
-def _object(value: Any) -> Any:
-    """What is an object in the file is JSON in the environment."""
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError as error:
-        raise ValueError(f"expected JSON: {error}") from None
 
 
 def _intervals(value: tuple[int, ...]) -> tuple[int, ...]:
@@ -57,7 +41,6 @@ def distinct_agents(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Intervals = Annotated[Durations, AfterValidator(_intervals)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 TopicPrefix = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,63}\.)?$")]
 AgentName = Literal[
     "bars",
@@ -80,92 +63,6 @@ AgentName = Literal[
 AgentNames = Annotated[
     tuple[AgentName, ...], BeforeValidator(as_parts), AfterValidator(distinct_agents)
 ]
-
-
-def _broker(name: str) -> str:
-    return f"{PREFIX}BROKER__{name.upper()}"
-
-
-class BrokerSettings(Group):
-    """Where Kafka is and how the clients talk to it."""
-
-    url: str | None = Field(
-        default=None, pattern=r"^kafka://[^/]+$", description="none: the embedded broker is used"
-    )
-    folder: Path | None = Field(
-        default=None, description="of the embedded broker; none: data_dir/broker"
-    )
-    port: int = Field(
-        default=0, ge=0, le=65535, description="of the embedded broker; 0: a free one"
-    )
-    session_timeout: Duration = written("8s", description="a dead worker is noticed after it")
-    heartbeat_interval: Duration = written(
-        "300ms", description="how soon workers learn of a rebalance"
-    )
-    fetch_max_wait: Duration = written("100ms")
-    fetch_max_bytes: int = Field(
-        default=4 * 1024 * 1024, ge=1024, description="a partition and fetch"
-    )
-    transaction_timeout: Duration = written("10s")
-    check_crcs: bool = True
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    username: str | None = Field(default=None, min_length=1)
-    password: SecretStr | None = None
-    password_file: Path | None = Field(default=None, description="holds the password alone")
-    ca_file: Path | None = Field(
-        default=None, description="PEM, whom to trust; none: the system's authorities"
-    )
-    certificate_file: Path | None = Field(
-        default=None, description="PEM, of this client, where the broker asks for one"
-    )
-    key_file: Path | None = Field(
-        default=None, description="PEM; none: the key is in certificate_file"
-    )
-    key_password: SecretStr | None = None
-    key_password_file: Path | None = Field(default=None, description="holds the password alone")
-
-    @model_validator(mode="after")
-    def _check_security(self) -> BrokerSettings:
-        """Refuse what would connect otherwise than its writer meant; files are read later."""
-        for secret in ("password", "key_password"):
-            value: SecretStr | None = getattr(self, secret)
-            if value is not None and not value.get_secret_value():
-                raise ValueError(f"{_broker(secret)} is empty; expected a password, or no setting")
-            if value is not None and getattr(self, f"{secret}_file") is not None:
-                raise ValueError(
-                    f"{_broker(secret)} and {_broker(secret + '_file')} are both set; expected one"
-                )
-        protocol = self.security_protocol
-        sasl, encrypted = protocol.startswith("SASL_"), protocol.endswith("SSL")
-        if protocol != "PLAINTEXT" and self.url is None:
-            raise ValueError(
-                f"{_broker('url')} is not set; expected kafka://host:port with "
-                f"{_broker('security_protocol')}={protocol!r}: the embedded broker has PLAINTEXT "
-                "alone"
-            )
-        if sasl and (self.username is None or not (self.password or self.password_file)):
-            lacking = "username" if self.username is None else "password"
-            other = "" if lacking == "username" else f" (or {_broker('password_file')})"
-            raise ValueError(
-                f"{_broker(lacking)}{other} is not set; expected with "
-                f"{_broker('security_protocol')}={protocol!r}"
-            )
-        self._refuse_idle(("username", "password", "password_file"), sasl, "SASL_SSL")
-        files = ("ca_file", "certificate_file", "key_file", "key_password", "key_password_file")
-        self._refuse_idle(files, encrypted, "SSL or SASL_SSL")
-        if self.certificate_file is None:
-            of_key = ("key_file", "key_password", "key_password_file")
-            for name in (name for name in of_key if getattr(self, name) is not None):
-                raise ValueError(f"{_broker(name)} is set; expected {_broker('certificate_file')}")
-        return self
-
-    def _refuse_idle(self, names: tuple[str, ...], used: bool, expected: str) -> None:
-        for name in (name for name in names if getattr(self, name) is not None and not used):
-            raise ValueError(
-                f"{_broker(name)} is set, and would not be used with "
-                f"{_broker('security_protocol')}={self.security_protocol!r}; expected {expected}"
-            )
 
 
 class TopicSettings(Group):
@@ -239,7 +136,7 @@ class IndicatorSettings(Group):
     default: str = Field(
         default=DEFAULT_INDICATORS, description="of each bar size that by_interval does not name"
     )
-    by_interval: Annotated[dict[str, str], BeforeValidator(_object)] = Field(
+    by_interval: Annotated[dict[str, str], BeforeValidator(as_object)] = Field(
         default={}, description='bar size to indicators: {"1m": "EMA(12),RSI(14)", "1s": ""}'
     )
     modules: Annotated[tuple[str, ...], BeforeValidator(as_parts)] = Field(
@@ -296,7 +193,7 @@ class PortfolioSettings(Group):
         default="fifo", description="what a sale takes: the oldest lots, or all at their average"
     )
     currency: str = Field(default="USD", min_length=1, max_length=64, description="of all money")
-    limits: Annotated[dict[str, float], BeforeValidator(_object)] = Field(
+    limits: Annotated[dict[str, float], BeforeValidator(as_object)] = Field(
         default={}, description='of each account: {"max_leverage": 2, "max_session_loss": 5000}'
     )
     session_end: str = Field(
@@ -320,83 +217,6 @@ class PortfolioSettings(Group):
     max_symbols: int = Field(default=100_000, ge=1, description="with a price")
     max_positions: int = Field(default=1_000, ge=1, le=100_000, description="of an account")
     max_lots: int = Field(default=500, ge=1, le=100_000, description="of a position")
-
-
-class ModelSettings(Group):
-    """Where versions of models are kept, and how a worker holds them."""
-
-    registry: str | None = Field(
-        default=None,
-        min_length=1,
-        description="folder, or an address that fsspec knows; none: data_dir/models",
-    )
-    feature_store: str | None = Field(
-        default=None,
-        min_length=1,
-        description="the same for feature sets; none: data_dir/feature-store",
-    )
-    poll: Duration = written("5s", description="between two looks at the aliases")
-    max_loaded: int = Field(default=32, ge=1, le=10_000, description="versions, beside those used")
-    max_loaded_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
-
-    @field_validator("poll")
-    @classmethod
-    def _check_poll(cls, value: int) -> int:
-        if value < 100_000_000:
-            raise ValueError("expected 100ms or more")
-        return value
-
-
-def _models(value: tuple[str, ...]) -> tuple[str, ...]:
-    names = [each.partition("@")[0] for each in value]
-    for each in value:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}@\d+[a-z]+", each):
-            raise ValueError(f"{each!r}: expected MODEL@INTERVAL, such as returns@1m")
-    if len(set(names)) != len(names):
-        raise ValueError("a model is named twice")
-    return tuple(sorted(value))
-
-
-def _aliases(value: tuple[str, ...]) -> tuple[str, ...]:
-    for each in value:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", each):
-            raise ValueError(f"{each!r}: expected the name of an alias, such as challenger")
-    if len(set(value)) != len(value) or "champion" in value:
-        raise ValueError("expected each once, beside the champion")
-    return tuple(sorted(value))
-
-
-class PredictionSettings(Group):
-    """What predicts; all of it changes results. docs/models.md explains it."""
-
-    models: Annotated[tuple[str, ...], BeforeValidator(as_parts), AfterValidator(_models)] = Field(
-        default=(), description="of the registry, and their bars, such as returns@1m"
-    )
-    feature_sets: Annotated[tuple[str, ...], BeforeValidator(as_parts)] = Field(
-        default=("returns@1",), min_length=1, description="kept warm; versions must be for one"
-    )
-    challengers: Annotated[tuple[str, ...], BeforeValidator(as_parts), AfterValidator(_aliases)] = (
-        Field(default=("challenger",), description="aliases that predict beside the champion")
-    )
-    shares: Annotated[Mapping[str, int], BeforeValidator(_object)] = Field(
-        default={}, description="of symbols, by alias; without: all are the champion's"
-    )
-    experiment: Name = Field(default="default", description="another name deals symbols anew")
-    alpha: float = Field(default=0.1, gt=0, lt=1, description="share that intervals may miss")
-    rate: float = Field(
-        default=0.005, ge=0, lt=1, description="by how much a miss moves the next interval's level"
-    )
-    max_horizon: int = Field(default=240, ge=1, le=10_000, description="of a version, in bars")
-
-    @model_validator(mode="after")
-    def _check_shares(self) -> PredictionSettings:
-        known = ("champion", *self.challengers)
-        wrong = sorted(set(self.shares) - set(known))
-        if wrong:
-            raise ValueError(f"shares of {', '.join(wrong)}; expected {', '.join(known)}")
-        if self.shares and (min(self.shares.values()) < 0 or sum(self.shares.values()) < 1):
-            raise ValueError("shares: expected none below 0, and one above")
-        return self
 
 
 class AnomalySettings(Group):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.durations import parse_duration
+
+#: Of all names in the environment.
+PREFIX = "CANDLEWICK_"
 
 
 class Group(BaseModel):
@@ -34,6 +38,14 @@ def as_parts(value: Any) -> Any:
     )
 
 
+def as_object(value: Any) -> Any:
+    """Read JSON where it is text: what is an object in the file is that in the environment."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected JSON: {error}") from None
+
+
 def written(text: str, **more: Any) -> Any:
     """Give a field a default in the text form a user would write."""
     return Field(text, **more)
@@ -43,3 +55,5 @@ def written(text: str, **more: Any) -> Any:
 Duration = Annotated[int, BeforeValidator(as_duration), Field(ge=0)]
 #: Of these, with commas between them.
 Durations = Annotated[tuple[Duration, ...], BeforeValidator(as_durations)]
+#: Of a deployment, a worker, an experiment: parts of topics' and folders' names.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]

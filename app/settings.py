@@ -47,29 +47,26 @@ from app.observe.masking import MASK, mask_addresses
 from app.observe.tracing_settings import TracingSettings
 from app.setting_groups import (
     AGENT_GROUPS,
-    PREFIX,
     RECALL_HORIZON,
     AgentNames,
     AnomalySettings,
     BarSettings,
-    BrokerSettings,
     CheckpointSettings,
     FeatureSettings,
     IndicatorSettings,
     LogSettings,
     MarketSettings,
-    ModelSettings,
-    Name,
     PairSettings,
     PortfolioSettings,
-    PredictionSettings,
     QualitySettings,
     TopicPrefix,
     TopicSettings,
     ViewSettings,
     WebSettings,
 )
-from app.setting_types import Group
+from app.setting_groups_broker import BrokerSettings
+from app.setting_groups_models import ModelSettings, PredictionSettings
+from app.setting_types import PREFIX, Group, Name
 from app.sinks.settings import (
     ArchiveSettings,
     InfluxSettings,

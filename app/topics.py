@@ -265,8 +265,18 @@ def own_topics(settings: Settings) -> list[str]:
 
 
 def removable_topics(settings: Settings) -> list[str]:
-    """Names of the deployment's own topics, and of that of sinks which the settings lack now."""
-    return list(dict.fromkeys([*own_topics(settings), output_topic(settings, SINKS_DEAD)]))
+    """Names of the deployment's own topics, and of those that its settings have switched off since.
+
+    Those are outputs of the agents that there are only where they are asked for, and what sinks
+    never take.
+    """
+    outputs = [
+        output_topic(settings, name)
+        for agent in settings.agents
+        for name, _ in AGENT_TOPICS[agent].outputs.values()
+    ]
+    dead = output_topic(settings, SINKS_DEAD)
+    return list(dict.fromkeys([*own_topics(settings), *outputs, dead]))
 
 
 def topic_table(settings: Settings) -> tuple[TopicSpec, ...]:

@@ -92,7 +92,7 @@ def ensure_jars(cache_folder: Path | None = None) -> list[Path]:
         with _locked(folder / ".lock"):
             absent = [jar for jar in jars if not (folder / jar.file_name).is_file()]
             if absent:
-                _fetch(absent, folder)
+                fetch_jars(absent, folder)
     for jar in jars:
         _check(jar, folder / jar.file_name)
     return [folder / jar.file_name for jar in jars]
@@ -108,7 +108,16 @@ def _check(jar: Jar, path: Path) -> None:
         )
 
 
-def _fetch(absent: list[Jar], folder: Path) -> None:
+def fetch_jars(absent: list[Jar], folder: Path) -> None:
+    """Fetch jars into a folder that is there; each is moved into it once its hash is right.
+
+    What is not to be fetched twice at once is the caller's to lock, as `ensure_jars` does.
+
+    Raises:
+        JarMismatchError: When a jar that came is not the one with this hash.
+        JarDownloadError: When a jar cannot be fetched.
+        MissingRuntimeError: When ``jgo`` is not installed.
+    """
     log.info("fetching %d Kafka jars into %s", len(absent), folder)
     with (
         tempfile.TemporaryDirectory(prefix=".incoming-", dir=folder) as incoming,

@@ -195,7 +195,7 @@ def _stores(
     """Return the stores of the chosen sections, or of all."""
     from app.archive.layout import archive_location
     from app.backup.contents import SECTIONS
-    from app.cli.features_registry import store_location
+    from app.cli.features_store import store_location
     from app.cli.models_registry import registry_location
     from models.predicting.registry_store import open_store
 

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.cli import features_moves, features_registry
 from app.cli.common import (
     DURATION,
     INTERVAL,
     clear_progress,
     json_option,
     print_json,
+    read_settings,
     safe_text,
     say,
     show_progress,
     table_lines,
 )
-from app.cli.features_registry import COMMANDS, feature_registry, store_option
+from app.cli.features_store import feature_registry, store_option
 from app.cli.markets import market_options
 from app.durations import format_duration
 
@@ -50,7 +52,7 @@ def features() -> None:
     """Feature sets: registered, looked up, ranked."""
 
 
-for each in COMMANDS:
+for each in (*features_registry.COMMANDS, *features_moves.COMMANDS):
     features.add_command(each)
 
 
@@ -151,6 +153,7 @@ def historical(
                 instruments,
                 max_age=max_age,
                 delay=delay,
+                fill_forward=read_settings().bars.fill_forward,
                 progress=show_progress,
             )
         finally:
@@ -252,6 +255,7 @@ def rank(
             horizon,
             market_of=instruments.market,
             across_sessions=across_sessions,
+            fill_forward=read_settings().bars.fill_forward,
             progress=show_progress,
         )
         found = rank_rows(rows, best, folds=folds, redundant=redundant, progress=show_progress)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.common import clear_progress, json_option, print_json, say, show_progress
+from app.cli.common import (
+    clear_progress,
+    json_option,
+    print_json,
+    read_settings,
+    say,
+    show_progress,
+)
 from app.cli.markets import market_options
 from tables.indicators.registry import DEFAULT_INDICATORS
 
@@ -84,7 +91,10 @@ def indicators(
         raise click.BadParameter(str(error), param_hint="--out") from error
     try:
         contexts = contexts_of(instruments)
-        written = write_indicators(source, requests, target, contexts, show_progress)
+        fill_forward = read_settings().bars.fill_forward
+        written = write_indicators(
+            source, requests, target, contexts, show_progress, fill_forward=fill_forward
+        )
     finally:
         clear_progress()
     if as_json:

@@ -13,6 +13,7 @@ from app.cli.common import (
     clear_progress,
     json_option,
     print_json,
+    read_settings,
     show_progress,
     table_lines,
 )
@@ -96,7 +97,10 @@ def online(
     except FeatureSetError as error:
         raise click.UsageError(str(error)) from error
     label = format_duration(interval)
-    task = OnlineTask(name, kind, label, horizon, instruments, across_sessions)
+    task = OnlineTask(
+        *(name, kind, label, horizon, instruments, across_sessions),
+        fill_forward=read_settings().bars.fill_forward,
+    )
     move = None
     with open_registry(location) as registry:
         try:

@@ -65,7 +65,8 @@ def predict(
     Out come a row a bar past the warm-up, as the predictions topic has them:
     symbol, interval, start_ns, model, version, horizon, prediction, low, high.
     Intervals learn from each return that becomes known, as they do live; their
-    settings are predictions.alpha and predictions.rate.
+    settings are predictions.alpha and predictions.rate. Bars without trades are
+    input where bars.fill_forward is on, as they are for the agents.
 
     Files have each bar once, as it is in the end. An archive has all revisions in the
     order of the log, so what was revised after the next bar is met as late as it was

@@ -167,9 +167,9 @@ def replay_into(
 
     Nothing is doubled: records that are there are written over, or passed. The offsets of the
     sink's group stay as they are. TIME is when Kafka took the record, not its event time. Workers
-    may go on writing to influx and redis; archive and postgres have one writer, so stop their
-    workers before. Without --to it ends when all is written that is committed by then; with --to,
-    InfluxDB may show an older revision of what was revised later.
+    may go on writing to influx, postgres and redis; the archive has one writer, so stop its workers
+    before. Without --to it ends when all is written that is committed by then; with --to, InfluxDB
+    may show an older revision of what was revised later.
 
     \b
     --json prints sink, records, rows, dead, passed (by reason). Example:

@@ -16,6 +16,7 @@ from app.cli.common import (
     clear_progress,
     json_option,
     print_json,
+    read_settings,
     say,
     show_progress,
     table_lines,
@@ -84,7 +85,10 @@ def task_options(command: Callable[..., None]) -> Callable[..., None]:
         except FeatureSetError as error:
             raise click.BadParameter(str(error), param_hint="--features") from error
         label = format_duration(interval)
-        task = Task(feature_set, label, horizon, instruments, cost_bps, folds, across_sessions)
+        task = Task(
+            *(feature_set, label, horizon, instruments, cost_bps, folds, across_sessions),
+            fill_forward=read_settings().bars.fill_forward,
+        )
         command(*args, task=task, **options)
 
     return with_task

@@ -17,6 +17,7 @@ from app.dead.letters import (
     dead_letters,
     dead_ranges,
     dead_topic,
+    dead_topics,
     recent_dead,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "dead_letters",
     "dead_ranges",
     "dead_topic",
+    "dead_topics",
     "recent_dead",
 ]

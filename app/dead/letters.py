@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 from aiokafka import TopicPartition
 
 from app.connection import connect
+from app.contracts.forms import readable
 from app.contracts.outputs import LEFT_OUT
 from app.run.errors import RunError
 from app.run.reader import bounds, partitions_of, read_range
@@ -87,8 +88,8 @@ class DeadLetter:
 
     @property
     def text(self) -> str | None:
-        """The value as text; what is not UTF-8 is replaced by U+FFFD."""
-        return None if self.value is None else self.value.decode("utf-8", "replace")
+        """The value as text, MessagePack as JSON; what is not UTF-8 is replaced by U+FFFD."""
+        return None if self.value is None else readable(self.value).decode("utf-8", "replace")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON: the value as text and, exactly, as base64."""
@@ -115,6 +116,20 @@ def dead_topic(settings: Settings, agent: str) -> str:
     return output_topic(settings, f"{agent}.dead")
 
 
+async def dead_topics(settings: Settings) -> dict[str, str]:
+    """Return the topics of dead letters that there are, by whose they are: agents', and the sinks'.
+
+    Whichever worker asks: other stages of the deployment run other agents.
+
+    Raises:
+        BrokerUnreachableError: no broker answers.
+    """
+    async with connect(settings) as client:
+        there = set(await client.list_topics())
+    named = {each: dead_topic(settings, each) for each in (*BURYING, ALL_SINKS)}
+    return {each: topic for each, topic in named.items() if topic in there}
+
+
 async def buriers(settings: Settings) -> tuple[str, ...]:
     """Return whose letters a deployment has: of its agents, and `sinks` where their topic is.
 
@@ -133,7 +148,7 @@ async def dead_ranges(settings: Settings, agent: str) -> dict[TopicPartition, tu
 
     Raises:
         BrokerUnreachableError: no broker answers.
-        RunError: the deployment has no such topic.
+        UnknownTopicError: the deployment has no such topic.
     """
     partitions = await partitions_of(settings, [dead_topic(settings, agent)])
     # An open transaction lies after this end, so that reading up to it never waits for one.
@@ -221,7 +236,8 @@ async def recent_dead(
 
     Raises:
         BrokerUnreachableError: no broker answers.
-        RunError: the deployment has no such topic, or the time was not enough.
+        UnknownTopicError: the deployment has no such topic.
+        RunError: the time was not enough.
     """
     if limit < 1:
         return []

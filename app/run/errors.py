@@ -9,6 +9,10 @@ class RunError(RuntimeError):
     """A run that cannot be finished."""
 
 
+class UnknownTopicError(RunError):
+    """A topic that is to be read does not exist."""
+
+
 class WorkerLostError(RunError):
     """A worker that ends again and again."""
 

@@ -105,6 +105,7 @@ def write_historical(
     *,
     max_age: int | None = None,
     delay: int = 0,
+    fill_forward: bool = False,
     progress: Progress = lambda label, done, total: None,
 ) -> Joined:
     """Write the entities with the features that were known at their times.
@@ -114,6 +115,7 @@ def write_historical(
         sources: files of bars; a column `known_ns` in all of them tells when each was known.
         interval: label of the bars to take, `1m`.
         max_age, delay: ns, see `historical_features`.
+        fill_forward: whether bars without trades are input (the setting `bars.fill_forward`).
 
     Raises:
         FeedError: a file is not as it must be, or has a column of a feature's name.
@@ -135,6 +137,7 @@ def write_historical(
             delay=delay,
             known=known,
             market_of=instruments.market,
+            fill_forward=fill_forward,
             progress=progress,
         )
     except ValueError as error:

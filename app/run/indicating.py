@@ -143,7 +143,8 @@ def bars_of(path: Path, table: pa.Table) -> Iterator[BarRecord]:
         if row["volume"] < 0:
             raise FeedError(path, number + lines, f"volume is {row['volume']}; expected 0 or more")
         start = row.pop("start_ns")
-        # An export has no flag: a bar without trades is filled, and an emptied one a revision.
+        # An export has no flag: a bar without trades was filled, and one that is a revision was
+        # emptied; or, where `bars.fill_forward` is on, filled anew. Both are the same to take.
         emptied = row["trades"] == 0 and row["revision"] > 0
         yield BarRecord(**row, start=start, is_final=True, filled=emptied, sources=())
 
@@ -153,11 +154,14 @@ def indicate(
     requests: Sequence[Request],
     context_of: ContextOf,
     progress: Progress,
+    *,
+    fill_forward: bool = False,
 ) -> tuple[list[dict[str, float | None] | None], int]:
     """Return the values of each bar, and of how many symbols and intervals they are.
 
     Each symbol and interval by its starts, each start by its highest revision; None for lower
-    ones, and for bars without trades left.
+    ones, and for bars without trades left, unless these are input (the setting
+    `bars.fill_forward`).
 
     Raises:
         ValueError: two bars are of one symbol, interval, start and revision.
@@ -179,7 +183,8 @@ def indicate(
         bar = bars[row]
         if (bar.symbol, bar.interval) != series:
             series, before = (bar.symbol, bar.interval), None
-            indicators = IndicatorSet(requests, context_of(bar.symbol))
+            context = context_of(bar.symbol)
+            indicators = IndicatorSet(requests, context, fill_forward=fill_forward)
             count += 1
         if before is not None and before.start == bar.start:
             if before.revision == bar.revision:
@@ -190,7 +195,7 @@ def indicate(
             continue
         before = bar
         indicators.take(bar)
-        if not bar.filled:
+        if fill_forward or not bar.filled:
             values[row] = indicators.values()
         if done % 4096 == 0:
             progress("bars", done, len(bars))
@@ -203,8 +208,13 @@ def write_indicators(
     target: Path,
     context_of: ContextOf,
     progress: Progress,
+    *,
+    fill_forward: bool = False,
 ) -> Indicated:
     """Write the rows of a file with a column an output, empty in the warm-up.
+
+    Args:
+        fill_forward: see `indicate`.
 
     Raises:
         FeedError: the file is not as it must be, or already has such a column.
@@ -217,7 +227,7 @@ def write_indicators(
         raise FeedError(source, None, f"already has the column {', '.join(taken)}")
     bars = list(bars_of(source, table))
     try:
-        values, series = indicate(bars, requests, context_of, progress)
+        values, series = indicate(bars, requests, context_of, progress, fill_forward=fill_forward)
     except ValueError as error:
         raise FeedError(source, None, str(error)) from error
     added = [[None if each is None else each[name] for each in values] for name in names]

@@ -312,7 +312,7 @@ def write_predictions(
     else:
         bars = Files(source).read(interval).bars
         count = len(bars)
-        found, without = predict_bars(bars, served, progress=progress)
+        found, without = predict_bars(bars, served, fill_forward=fill_forward, progress=progress)
     # In the order of the log: a later one is of a higher revision.
     last = {(each.symbol, each.start): each for each in found}
     rows = (

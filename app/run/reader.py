@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.connection import client_options, connect
-from app.run.errors import RunError
+from app.run.errors import UnknownTopicError
 from app.settings import Settings
 
 FETCH_BYTES = 4 * 1024 * 1024
@@ -49,14 +49,14 @@ async def partitions_of(settings: Settings, topics: Iterable[str]) -> list[Topic
 
     Raises:
         BrokerUnreachableError: no broker answers.
-        RunError: a topic does not exist.
+        UnknownTopicError: a topic does not exist.
     """
     async with connect(settings) as client:
         described = {topic["topic"]: topic for topic in await client.describe_topics(None)}
     found = []
     for name in topics:
         if name not in described:
-            raise RunError(
+            raise UnknownTopicError(
                 f"topic {name} does not exist; check the topic prefix and the deployment, or "
                 "create it with `candlewick topics --create`"
             )

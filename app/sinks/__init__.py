@@ -6,10 +6,10 @@ stores keep positions with their rows; those hold first). What goes out: rows, p
 a store will never take goes to `DEPLOYMENT.sinks.dead` before its offset is let go.
 
 Read the files in this order: `settings`, `driver` (what a sink is: the contract), `consumer` (the
-loop of one sink), with `ledger` (what may be let go), `patience` (when to try again), `reading`
-(Kafka) and `letters` (dead ones); `service` (all sinks of a process), `gauges`, `progress` (how far
-they are, told from outside), `replaying`. The drivers are in `archive`, `influx`, `postgres`,
-`redis`; `drivers` makes them by name.
+loop of one sink), with `ledger` (what may be let go), `patience` (when to try again), `calls` (of a
+driver), `reading` (Kafka), `lag` and `letters` (dead ones); `service` (all sinks of a process),
+`gauges`, `progress` (how far they are, told from outside), `replaying`. The drivers are in
+`archive`, `influx`, `postgres`, `redis`; `drivers` makes them by name.
 
 Line protocol, which knows no network: `measurements` (what becomes of each topic: name, tags, time,
 fields), `points` (records to points: what is skipped, ordinals, revisions), `lines` (columns to

@@ -15,10 +15,9 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
@@ -26,6 +25,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from app.observe.tracing import trace_flush
 from app.settings import Settings
+from app.sinks.calls import Answer, DriverFaultError, ask_driver, call_driver
 from app.sinks.driver import (
     Driver,
     Place,
@@ -35,10 +35,11 @@ from app.sinks.driver import (
     SinkUnavailableError,
 )
 from app.sinks.drivers import sink_topics
+from app.sinks.lag import LagMeter
 from app.sinks.ledger import Ledger
 from app.sinks.letters import Bury, Letter
 from app.sinks.patience import Patience
-from app.sinks.reading import Reader, batches, first_position, group_reader, lags
+from app.sinks.reading import Reader, batches, first_position, group_reader
 from app.sinks.status import SinkStatus, kind_of
 from app.streaming import slim
 from app.streaming.restore import retry_delay
@@ -52,20 +53,11 @@ logger = logging.getLogger(__name__)
 LONGEST_CALL: Final = 6
 #: Seconds to wait for records: while some wait for their flush, and while none do.
 BUSY_SECONDS, IDLE_SECONDS = 0.02, 0.2
-#: Seconds between two looks at the lag, and between two that have to ask the broker.
-LAG_SECONDS, ASK_SECONDS = 1.0, 5.0
-#: Seconds for the broker to answer such a question.
-ANSWER_SECONDS: Final = 2.0
 #: Seconds after which a driver is asked about records of which it holds nothing: it passed them.
 PASSED_SECONDS: Final = 1.0
 #: Seconds for a driver to close.
 CLOSE_SECONDS: Final = 5.0
 _SECOND: Final = 1e9
-Answer = TypeVar("Answer")
-
-
-class DriverFaultError(RuntimeError):
-    """A driver has raised what its contract does not have, or has not answered for too long."""
 
 
 class SinkLoop:
@@ -115,7 +107,7 @@ class SinkLoop:
         #: The last write has failed: that it can be opened says little.
         self._suspect = False
         self._attempt = 0
-        self._measured = float("-inf")
+        self._lag = LagMeter(self.sink, self.topics, monotonic)
         #: When the driver was asked to write last.
         self._asked = float("-inf")
 
@@ -337,30 +329,14 @@ class SinkLoop:
 
     async def _measure(self, reader: Reader) -> None:
         """See how far behind the ends the durable positions are, now and then."""
-        now, troubled = self._monotonic(), self.patience.troubled
-        if now < self._measured + (ASK_SECONDS if troubled else LAG_SECONDS):
-            return
-        self._measured = now
-        known = self._ledger.positions()
-        positions = {tp: known.get(self._place(tp)) for tp in self._assigned}
-        found: dict[TopicPartition, int] = {}
-        if troubled:
-            # What is not read tells nothing of its end.
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    found = await lags(reader, positions)
-            except (TimeoutError, KafkaError) as error:
-                logger.debug("sink %s: the lag is not known: %r", self.sink, error)
-                return
-        else:
-            for tp, position in positions.items():
-                end = reader.last_stable_offset(tp)
-                if position is not None and end is not None:
-                    found[tp] = max(0, end - position)
-        lag = Counter(dict.fromkeys(self.topics.values(), 0))
-        for tp, behind in found.items():
-            lag[self.topics[tp.topic]] += behind
-        self.status.lag = dict(lag)
+
+        def positions() -> dict[TopicPartition, int | None]:
+            known = self._ledger.positions()
+            return {tp: known.get(self._place(tp)) for tp in self._assigned}
+
+        lag = await self._lag.look(reader, positions, reads=not self.patience.troubled)
+        if lag is not None:
+            self.status.lag = lag
 
     # --- rebalances, and the end ---------------------------------------------------------------
 
@@ -412,33 +388,14 @@ class SinkLoop:
     # --- the driver ----------------------------------------------------------------------------
 
     async def _ask(self, call: Awaitable[Answer]) -> Answer:
-        """Await a call of the driver.
-
-        Raises:
-            SinkError: as the driver says.
-            DriverFaultError: anything else, or no answer in time.
-        """
-        try:
-            async with asyncio.timeout(self._longest):
-                return await call
-        except SinkError:
-            raise
-        except TimeoutError:
-            raise DriverFaultError(f"no answer within {self._longest:g} s") from None
-        except Exception as error:
-            raise DriverFaultError(f"fault of the driver: {error!r}") from error
+        return await ask_driver(call, self._longest)
 
     def _call(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
-        """Call the driver.
-
-        Raises:
-            DriverFaultError: it has raised what it must not here.
-        """
         try:
-            return function(*arguments)
-        except Exception as error:
+            return call_driver(function, *arguments)
+        except DriverFaultError:
             self._suspect = True
-            raise DriverFaultError(f"fault of the driver: {error!r}") from error
+            raise
 
     def _failed(self, error: SinkError | DriverFaultError) -> float:
         """Count a failure and say it; return the seconds until the next attempt."""

@@ -139,6 +139,13 @@ class Driver(ABC):
         """
         return {}
 
+    def replay(self, places: Collection[Place]) -> None:  # noqa: B027 - most need not know
+        """Know that what comes of these partitions is a stretch of the log once more.
+
+        It may begin anywhere. Who keeps positions with the rows leaves them as they are: the
+        deployment's own sink goes on from there.
+        """
+
     def revoke(self, places: Collection[Place]) -> None:  # noqa: B027 - who holds nothing drops none
         """Drop what is held of partitions that go to another writer."""
 

@@ -26,7 +26,7 @@ TICKS: Final = ("ticks", "quotes")
 
 @runtime_checkable
 class Watching(Protocol):
-    """A driver that also writes what its worker measures of itself."""
+    """A driver that also writes what its worker measures of itself, or adds to that."""
 
     def watch(self, registry: CollectorRegistry) -> None:
         """Know the worker's metrics; called before `open`."""

@@ -11,8 +11,8 @@ whose answer was lost is simply done again.
 
 Before a culprit the position stays, until the next flush: its dead letter may not be written yet.
 
-Records from before the position that `assign` told are a replay. It writes rows alone: positions,
-and who moves them, stay as they are, so it may run beside the deployment's sink.
+A replay writes rows alone, wherever it begins: positions, and who moves them, stay as they are, so
+it may run beside the deployment's sink.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ class PostgresDriver(Driver):
         self._rows = self._bytes = 0
         #: When `due` saw the oldest of what is held.
         self._since: float | None = None
-        #: What `assign` told, of places of which no record has come yet; and the topics' ids.
-        self._told: dict[Place, int] = {}
+        #: Of topics, as `assign` has found them.
         self._ids: dict[Place, str] = {}
         #: Places that are replayed.
         self._again: set[Place] = set()
@@ -123,7 +122,7 @@ class PostgresDriver(Driver):
 
     async def close(self) -> None:
         """Let go of the connection and of what is held."""
-        self.revoke({each.place for each in self._held} | self._owned.keys() | self._told.keys())
+        self.revoke({each.place for each in self._held} | self._owned.keys() | self._ids.keys())
         self._again.clear()
         await self._hang_up()
 
@@ -150,6 +149,7 @@ class PostgresDriver(Driver):
         # Waits for a writer that is at it.
         async with session.transaction():
             kept = await session.kept(places)
+        told: dict[Place, int] = {}
         for place in sorted(places):
             log, found = logs.get(place), kept.get(place)
             if log is not None and found is not None and found.topic_id not in (None, log.id):
@@ -162,17 +162,21 @@ class PostgresDriver(Driver):
             if found is not None and found.next is not None:
                 begins.append(found.next)
             if begins:
-                self._told[place] = max(begins)
+                told[place] = max(begins)
             if log is not None:
                 self._ids[place] = log.id
-        return {place: self._told[place] for place in places if place in self._told}
+        return told
+
+    def replay(self, places: Collection[Place]) -> None:
+        """Move no positions of partitions."""
+        self._again |= set(places)
 
     def revoke(self, places: Collection[Place]) -> None:
         """Drop what is held of partitions."""
         gone = set(places)
         self._held = deque(each for each in self._held if each.place not in gone)
         for place in gone:
-            for known in (self._told, self._ids, self._owned):
+            for known in (self._ids, self._owned):
                 known.pop(place, None)
         self._again -= gone
         self._unsure -= gone
@@ -182,9 +186,6 @@ class PostgresDriver(Driver):
         """Hold the next records of a partition, in pieces."""
         if batch.next == batch.base:
             return
-        place = Place(topic, batch.partition)
-        if batch.base < self._told.pop(place, 0):
-            self._again.add(place)
         self._held.extend(Held(topic, each) for each in batch.pieces(self._piece))
         self._rows += len(batch)
         self._bytes += _size(batch)

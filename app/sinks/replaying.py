@@ -121,7 +121,9 @@ class Replay:
             slim.register(topic)
         try:
             await self._ask(self._driver.open)
-            await self._ask(lambda: self._driver.assign([self._place(tp) for tp in partitions]))
+            places = [self._place(tp) for tp in partitions]
+            await self._ask(lambda: self._driver.assign(places))
+            self._driver.replay(places)
             async with plain_consumer(self._settings) as consumer:
                 await self._read(consumer, partitions, stretch, progress)
             await self._flush_all()

@@ -96,4 +96,4 @@ def follow_with_sinks(engine: Engine) -> None:
     if settings.sinks.in_worker and chosen(settings):
         sinks = Sinks(settings, engine.metrics.registry, engine.tracing)
         engine.followers.append(sinks)
-        engine.metrics.registry.register(SinkGauges(lambda: sinks.running))
+        engine.metrics.read_on_loop(SinkGauges(lambda: sinks.running))

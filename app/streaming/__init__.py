@@ -7,7 +7,8 @@ Data that flows, for each partition of a stage's source topic:
       --> runner.py (when a checkpoint is due, freezes outputs, rows, marker)
       --> transaction.py (one Kafka transaction) --> store.py (one RocksDB write batch)
 
-and back: restore.py (fence, changelog to the last stable offset, store, state), on assignment.
+and back, on assignment: runner.py (fences the previous owner), restore.py (changelog to the last
+stable offset, store), restored_state.py (state, and where it reads on).
 
 Invariants:
 

@@ -88,7 +88,7 @@ class Engine:
         #: None where nothing is traced.
         self.tracing = make_tracing(settings, "worker")
         if self.tracing is not None:
-            metrics.registry.register(self.tracing.gauges)
+            metrics.read_on_loop(self.tracing.gauges)
         self.side = SideChannel(self)
         self.followers: list[Follower] = []
         self._app: CandlewickApp | None = None
@@ -188,6 +188,10 @@ class Engine:
     def _wait_for_room(self, runner: PartitionRunner, tp: TP) -> None:
         """Leave a partition to Kafka: all come in one stream, the others must not wait for it."""
         if self.rebalances.flows(tp):
+            runner.log.info(
+                "%s: intake pauses: %d bytes of outputs wait to be published, above "
+                "checkpoint.max_pending_bytes", runner.name, runner.state.pending_bytes,
+            )  # fmt: skip
             self.rebalances.hold(tp)
             self.start(self._release(runner))
 
@@ -218,7 +222,14 @@ class Engine:
         return accepted
 
     async def _release(self, runner: PartitionRunner) -> None:
+        began = self.now()
         await runner.room()
+        if runner.ready:
+            # Else it was dropped or given away, which has lines of its own.
+            seconds = self.now() - began
+            runner.log.info(
+                "%s: intake goes on after %.2f s", runner.name, seconds, extra={"seconds": seconds}
+            )
         self.rebalances.release(runner)
 
     async def _seek(self, tp: TP) -> None:

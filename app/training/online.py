@@ -34,6 +34,7 @@ class OnlineTask:
         instruments: when sessions are.
         across_sessions: whether targets may lie across the end of a session.
         configuration: how it learns.
+        fill_forward: whether bars without trades are input (the setting `bars.fill_forward`).
     """
 
     name: str
@@ -43,6 +44,7 @@ class OnlineTask:
     instruments: Instruments
     across_sessions: bool = False
     configuration: Configuration | None = None
+    fill_forward: bool = False
 
 
 def publish_online(
@@ -77,6 +79,7 @@ def publish_online(
             task.horizon,
             market_of=task.instruments.market,
             across_sessions=task.across_sessions,
+            fill_forward=task.fill_forward,
             progress=progress,
         ).rows
     except ValueError as error:

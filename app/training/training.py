@@ -37,6 +37,7 @@ class Task:
         cost_bps: of a trade of the naive strategy, basis points.
         folds: of the walk.
         across_sessions: whether targets may lie across the end of a session.
+        fill_forward: whether bars without trades are input (the setting `bars.fill_forward`).
     """
 
     feature_set: type[FeatureSet]
@@ -46,6 +47,7 @@ class Task:
     cost_bps: float
     folds: int = 5
     across_sessions: bool = False
+    fill_forward: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def train_bars(source: BarSource, task: Task, progress: Progress = no_progress) 
             task.horizon,
             market_of=task.instruments.market,
             across_sessions=task.across_sessions,
+            fill_forward=task.fill_forward,
             progress=progress,
         )
     except ValueError as error:

@@ -11,19 +11,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from aiokafka.errors import KafkaError
 from faust.web import Request
 
-from app.dead import recent_dead
+from app.dead import dead_topics, recent_dead
 from app.durations import format_duration
 from app.exits import OperatorError
 from app.feeds.partitioning import partition_of
+from app.run.errors import RunError, UnknownTopicError
 from app.settings import Settings
 from app.streaming.store import StoreDamagedError
-from app.topics import AGENTS
+from app.topics import AGENTS, ALL_SINKS, BURYING
 from app.web.answers import (
     Answer,
     ApiError,
@@ -51,6 +52,7 @@ DEAD_AT_ONCE = 2
 _MILLISECOND = 1_000_000
 
 Handler = Callable[..., Awaitable[Any]]
+Found = TypeVar("Found")
 
 
 class Api:
@@ -72,6 +74,7 @@ class Api:
             f"{ROOT}/tables/{{table}}/rows/{{key:.+}}": self.row,
             f"{ROOT}/symbols": self.symbols,
             f"{ROOT}/candles/{{symbol:.+}}": self.candles,
+            f"{ROOT}/dead": self.dead_topics,
             f"{ROOT}/dead/{{agent}}": self.dead,
         }
 
@@ -268,17 +271,21 @@ class Api:
 
     # --- dead letters ----------------------------------------------------------------------
 
+    async def dead_topics(self, request: Request) -> dict[str, Any]:
+        """The topics of dead letters of the whole deployment: agents', and the sinks'."""
+        _parameters(request)
+        found = await self._of_broker(lambda: dead_topics(self.settings))
+        return {"topics": [{"agent": each, "topic": topic} for each, topic in found.items()]}
+
     async def dead(self, request: Request, agent: str) -> dict[str, Any]:
-        """The newest dead letters of an agent, from its topic: any worker can read that."""
+        """The newest dead letters of an agent or the sinks: any worker can read their topics."""
         query = _parameters(request, "limit")
         limit = query.number("limit", 50, MOST_DEAD)
-        if agent not in AGENTS:
+        if agent not in (*AGENTS, ALL_SINKS):
             raise unknown("agent", agent)
-        try:
-            async with self._dead_slots:
-                letters = await recent_dead(self.settings, agent, limit)
-        except (OperatorError, KafkaError, TimeoutError, OSError) as error:
-            raise ApiError(503, f"dead letters cannot be read: {_one_line(error)}") from error
+        if agent not in BURYING and agent != ALL_SINKS:
+            raise ApiError(404, f"agent {agent!r} has no dead letters; see {ROOT}/dead")
+        letters = await self._of_broker(lambda: recent_dead(self.settings, agent, limit))
         shown = []
         for letter in letters:
             value = letter.value
@@ -287,8 +294,19 @@ class Api:
             shown.append(
                 short.to_json()
                 | {"bytes": letter.left_out if value is None else len(value), "cut": cut}
+                | ({} if letter.sink is None else {"sink": letter.sink})
             )
         return {"agent": agent, "dead": shown}
+
+    async def _of_broker(self, question: Callable[[], Awaitable[Found]]) -> Found:
+        """Await what is read of the broker for an answer about dead letters."""
+        try:
+            async with self._dead_slots:
+                return await question()
+        except UnknownTopicError as error:
+            raise ApiError(404, f"there are no dead letters: {_one_line(error)}") from error
+        except (OperatorError, RunError, KafkaError, TimeoutError, OSError) as error:
+            raise ApiError(503, f"dead letters cannot be read: {_one_line(error)}") from error
 
 
 #: What is not known of a partition that has not answered.

@@ -35,13 +35,7 @@ from typing import Any
 import msgspec
 
 from app.contracts.batch import RecordBatch
-from app.contracts.predictions import (
-    AlternativeRecord,
-    OutcomeRecord,
-    PredictionRecord,
-    alias_decoder,
-    indicators_input_decoder,
-)
+from app.contracts.predictions import alias_decoder, indicators_input_decoder
 from app.contracts.wire import encoder
 from models.predicting.monitoring import Realised
 from models.predicting.monitoring_pairs import Champion
@@ -56,6 +50,7 @@ from models.predicting.serving_monitors import (
     MONITOR_PREFIX,
     Monitors,
 )
+from models.predicting.serving_records import outcome_record, prediction_record
 from models.predicting.serving_rules import Rules
 from tables.derived import BadRecordError, DerivedConfiguration, check_bar_time
 from tables.indicators.sets import Outcome
@@ -303,33 +298,12 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
                 self._monitors.learn(place, given.note, each.target)
             if given.value is None:
                 continue
-            self._tell(job, each, given.value, length)
+            outcome = outcome_record(job, each, given.value, length, self._slots)
+            self.put("outcomes", job.symbol.encode(), encoder.encode(outcome))
             if place is not None:
                 slot = self._beside.get(given.slot, -1)
                 beside = champions.get((slot, each.waiting.start))
                 self._watch(place, each, given.value, length, beside)
-
-    def _tell(self, job: Job, settled: Settled, value: float, length: int) -> None:
-        (start, _, given), target = settled
-        low, high = given.low, given.high
-        record = OutcomeRecord(
-            job.symbol,
-            job.interval,
-            start,
-            *self._slots[given.slot],
-            given.version,
-            given.served,
-            given.span // length,
-            value,
-            low,
-            high,
-            target,
-            target - value,
-            None if low is None or high is None else low <= target <= high,
-            given.previous,
-            start + given.span + length,
-        )
-        self.put("outcomes", job.symbol.encode(), encoder.encode(record))
 
     def _watch(
         self, place: Place, settled: Settled, value: float, length: int, champion: Given | None
@@ -385,7 +359,8 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
         if job.outcome is Outcome.EMPTIED or any(
             [each.served and each.value is not None for each in given]
         ):
-            self._publish(job, line.model, champion, given)
+            record = prediction_record(job, line.model, champion, given, self._slots)
+            self.put("predictions", job.symbol.encode(), encoder.encode(record))
         return given
 
     def _look(self, job: Job, post: Post) -> Look:
@@ -430,32 +405,6 @@ class PredictionsPartition(JournaledPartition[Forecasts]):
             served,
             note,
         )
-
-    def _publish(self, job: Job, model: str, champion: Post, given: Sequence[Given]) -> None:
-        value, low, high = None, None, None
-        others = {}
-        for each in given:
-            if each.served:
-                value, low, high = each.value, each.low, each.high
-            elif each.value is not None:
-                alias = self._slots[each.slot][1]
-                others[alias] = AlternativeRecord(each.version, each.value, each.low, each.high)
-        record = PredictionRecord(
-            job.symbol,
-            job.interval,
-            job.start,
-            job.revision,
-            job.exact,
-            model,
-            champion.serving.manifest.horizon,
-            champion.alias,
-            champion.version,
-            value,
-            low,
-            high,
-            others,
-        )
-        self.put("predictions", job.symbol.encode(), encoder.encode(record))
 
     def _count(self, detail: str, more: int = 1) -> None:
         self.details[detail] = self.details.get(detail, 0) + more

@@ -74,6 +74,8 @@ class RecordingDriver(Driver):
         self.gate = asyncio.Event()
         self.gate.set()
         self.closed = 0
+        #: Of which partitions it knows that they are replayed.
+        self.replayed: set[Place] = set()
 
     @property
     def topics(self) -> Sequence[str]:
@@ -89,6 +91,9 @@ class RecordingDriver(Driver):
     async def check(self) -> Sequence[str]:
         self.store.tried()
         return ["it is there"]
+
+    def replay(self, places: Collection[Place]) -> None:
+        self.replayed |= set(places)
 
     def revoke(self, places: Collection[Place]) -> None:
         self.held = deque(each for each in self.held if each[0] not in places)

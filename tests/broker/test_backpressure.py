@@ -265,8 +265,11 @@ async def test_a_hot_symbol_with_nine_tenths_of_the_load_does_not_hold_up_the_ot
             before = await committed(settings)
             assert before[0] == 1, "the hot partition could publish: the test shows nothing"
             assert watch.seen[-1].total("checkpoint_failures_total") == 0
+            assert "bars 0: intake pauses: " in worker.log
+            assert "bars 0: intake goes on" not in worker.log
             await ensure_topics(settings)
             await wait_drained(settings, worker)
+            assert "bars 0: intake goes on after " in worker.log
         assert await worker.stop() == 0
     # But for the first bad record, which went with its topic.
     comparison = await compare(settings)

@@ -14,7 +14,15 @@ from aiokafka import AIOKafkaProducer
 
 from app.broker import EmbeddedBroker
 from app.connection import bootstrap_servers
-from app.dead import buriers, count_dead, dead_letter, dead_ranges, dead_topic, recent_dead
+from app.dead import (
+    buriers,
+    count_dead,
+    dead_letter,
+    dead_ranges,
+    dead_topic,
+    dead_topics,
+    recent_dead,
+)
 from app.dead.letters import DeadLetter
 from app.run.environment import settings_environment
 from app.run.errors import RunError
@@ -129,6 +137,7 @@ async def test_a_deployment_without_topics_is_one_clear_error(
 ) -> None:
     with pytest.raises(RunError, match=r"bars\.dead does not exist"):
         await recent_dead(worker_settings(kafka, unique, tmp_path), "bars", 5)
+    assert await dead_topics(worker_settings(kafka, unique, tmp_path)) == {}
 
 
 async def test_letters_of_a_stranger_are_shown_without_what_they_lack(settings: Settings) -> None:
@@ -155,6 +164,7 @@ async def test_letters_of_sinks_are_read_like_those_of_agents_whatever_sinks_the
     none = worker_settings(kafka, unique, tmp_path, sinks={"drivers": ("none",)})
     await prepared(none)
     assert await buriers(none) == ("bars",)
+    assert await dead_topics(none) == {"bars": dead_topic(none, "bars")}
     settings = await prepared(sinks_settings(kafka, unique, tmp_path))
     source = output_topic(settings, "bars")
     culprits = [Culprit(Place("bars", 1), offset, "it is bad", b"bad") for offset in (7, 8)]
@@ -166,6 +176,10 @@ async def test_letters_of_sinks_are_read_like_those_of_agents_whatever_sinks_the
     await letters(settings, [(0, "null", True)])
 
     assert await buriers(none) == ("bars", "sinks")
+    # Whichever agents the one who asks runs itself.
+    other = none.model_copy(update={"agents": ("quality",)})
+    named = {each: dead_topic(none, each) for each in ("bars", "sinks")}
+    assert await dead_topics(other) == named
     newest = await recent_dead(none, "sinks", 1)
     assert [(each.sink, each.source_topic, each.source_offset) for each in newest] == [
         ("influx", source, 8)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.broker import EmbeddedBroker
+from app.run.environment import settings_environment
 from app.settings import Settings
 from app.sinks.postgres_admin import empty, migrate
 from app.sinks.progress import wait_until_written
@@ -26,6 +27,7 @@ from tests.chaos.deployment import (
     send,
     wait_drained,
 )
+from tests.command import candlewick
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
@@ -156,3 +158,33 @@ async def test_emptied_tables_are_filled_again_from_where_the_topics_begin(
         await until(filled, lambda: worker.tail)
         assert await worker.stop() == 0
     assert stored(server) == bars
+
+
+async def test_a_replay_runs_beside_a_worker_that_goes_on_writing(
+    settings: Settings, server: PostgresServer, tmp_path: Path
+) -> None:
+    values = {number: [HISTORICAL, *market(number, 2, 3_000), FLUSH] for number in range(2)}
+    given = settings_environment(settings).items()
+    ours = {name: value for name, value in given if name.startswith("CANDLEWICK_")}
+    command = ("sink", "replay", "postgres", "--from", "beginning", "--json")
+    async with WorkerProcess(settings) as worker:
+        await worker.wait_ready()
+        await send(settings, {each: part[:1_000] for each, part in values.items()})
+        await wait_drained(settings, worker)
+        await wait_until_written(settings, lambda _: None)
+        [(count,)] = server.sql("SELECT count(*) FROM candlewick.bars")
+        server.sql("DELETE FROM candlewick.bars WHERE start % 2000000000 = 0")
+        [(left,)] = server.sql("SELECT count(*) FROM candlewick.bars")
+        assert left < count
+        replaying = asyncio.create_task(
+            asyncio.to_thread(candlewick, tmp_path, *command, settings=ours)
+        )
+        await send(settings, {each: part[1_000:] for each, part in values.items()})
+        done = await replaying
+        assert done.code == 0, done.errors
+        await wait_drained(settings, worker)
+        await wait_until_written(settings, lambda _: None)
+        assert json.loads(done.output)["rows"] >= count - left
+        assert await worker.stop() == 0
+        assert "another writer has" not in worker.log
+    assert stored(server) == newest(await bars_of(settings))

@@ -201,11 +201,16 @@ async def test_a_replay_writes_a_stretch_again_and_leaves_the_group_alone(
     before = await lag(settings)
 
     async def replay(stretch: Stretch) -> Any:
-        letters = DeadLetters(settings)
+        letters, driver = DeadLetters(settings), RecordingDriver(store)
         try:
-            return await Replay(settings, RecordingDriver(store), letters).run(stretch)
+            return await Replay(settings, driver, letters).run(stretch)
         finally:
             await letters.close()
+            partitions = range(settings.topics.partitions)
+            if not stretch.topics:
+                assert driver.replayed >= {Place(BARS, number) for number in partitions}
+            elif BARS in stretch.topics:
+                assert driver.replayed == {Place(BARS, number) for number in partitions}
 
     done = await replay(Stretch())
     assert (done.records, done.rows, done.dead) == (51, 50, 1)

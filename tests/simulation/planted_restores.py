@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from faust.types import TP
 
 from app.contracts.batch import RecordBatch
-from app.streaming import restore, runner
+from app.streaming import restore, restored_state, runner
 from app.streaming.runner import PartitionRunner
 from app.streaming.transaction import TransactionalProducer
 from tables.partition import WindowedPartition
@@ -71,7 +71,7 @@ def restored_rows_not_stored(deed: Deed) -> Iterator[None]:
     """The store is said to be as far as the changelog, without the rows read from there."""
     written = "store.write(rows.items(), offset, changelog_id)\n    return"
     dropped = "store.write(() if deed(rows) else (), offset, changelog_id)\nreturn"
-    with changed(runner, "catch_up", deed, (written, dropped)):
+    with changed(restored_state, "catch_up", deed, (written, dropped)):
         yield
 
 
@@ -96,7 +96,7 @@ def stale_store_trusted(deed: Deed) -> Iterator[None]:
     trusting = f"""if store.position is not None and deed(offset < limits.end):
     return offset, 0
 {begin}"""
-    with changed(runner, "catch_up", deed, (begin, trusting)):
+    with changed(restored_state, "catch_up", deed, (begin, trusting)):
         yield
 
 
@@ -105,18 +105,18 @@ def group_offset_believed(deed: Deed) -> Iterator[None]:
     """A worker goes on at the group's offset, which tools may set, and not at the marker's."""
     begin = "if state.next is None:"
 
-    def believe(runner: PartitionRunner, state: Any) -> None:
-        failed: Any = runner._context.failed
-        consumer = failed.__self__._engine.app.consumer
-        offset = consumer.group_offset(TP(*runner.source))
+    def believe(runner: Any, source: TopicPartition, state: Any) -> None:
+        consumer = runner._context.failed.__self__._engine.app.consumer
+        offset = consumer.group_offset(TP(*source))
         if state.next is not None and deed(offset != state.next):
             _go_to(state, offset)
 
+    # The runner is whose reader it is.
     with changed(
-        PartitionRunner,
-        "_restore",
+        runner,
+        "restore_state",
         deed,
-        (begin, f"believe(self, state)\n{begin}"),
+        (begin, f"believe(open_reader.__self__, source, state)\n{begin}"),
         believe=believe,
     ):
         yield

@@ -168,13 +168,16 @@ def alias(manifest: Manifest, generation: int, sha256: str, name: str = "champio
     return encoder.encode(alias_move(manifest.name, name, generation, manifest.version, sha256))
 
 
-def indicators_of(bars: Iterable[BarRecord], kind: type[FeatureSet] = Small) -> list[bytes]:
+def indicators_of(
+    bars: Iterable[BarRecord], kind: type[FeatureSet] = Small, *, fill_forward: bool = False
+) -> list[bytes]:
     """The indicators of bars of any symbols, as the agent publishes them."""
     sets: dict[tuple[str, str], IndicatorSet] = {}
     values = []
     for bar in bars:
         held = sets.setdefault(
-            (bar.symbol, bar.interval), IndicatorSet(kind.plan().requests, Context())
+            (bar.symbol, bar.interval),
+            IndicatorSet(kind.plan().requests, Context(), fill_forward=fill_forward),
         )
         outcome = held.take(bar)
         if outcome in (Outcome.OLDER, Outcome.REPEATED):

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import candlewick
-from app.cli.features_registry import store_location
+from app.cli.features_store import store_location
 from app.run.export import LAYOUTS, write_export
 from app.settings import Settings
 from models.predicting.building import build

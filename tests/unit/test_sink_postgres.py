@@ -300,6 +300,7 @@ async def test_a_replay_runs_beside_the_writer_and_brings_back_what_was_deleted(
     await writer.flush(FRIDAY)
     rows_of(server, settings, "DELETE FROM bars WHERE symbol < 'S4'")
     assert await replay.assign([BARS]) == {BARS: 200}
+    replay.replay([BARS])
     replay.add("bars", batch(0, 0, values[:150]))
     await replay.flush(FRIDAY)
     writer.add("bars", batch(0, 200, values[200:]))
@@ -313,6 +314,32 @@ async def test_a_replay_runs_beside_the_writer_and_brings_back_what_was_deleted(
     assert rows_of(server, settings, "SELECT next FROM positions") == [(301,)]
     await writer.close()
     await replay.close()
+
+
+@pytest.mark.parametrize("begin", [0, 200, 250])
+@pytest.mark.parametrize("written", [0, 200])
+async def test_a_replay_moves_no_position_wherever_it_begins(
+    begin: int, written: int, server: PostgresServer
+) -> None:
+    """Also where the workers are behind it, or have written nothing yet: none is skipped."""
+    settings = fresh(server)
+    values = log_of(300)
+    writer, replay = driver_of(settings), driver_of(settings)
+    if written:
+        writer.add("bars", batch(0, 0, values[:written]))
+        await writer.flush(FRIDAY)
+    await replay.assign([BARS])
+    replay.replay([BARS])
+    replay.add("bars", batch(0, begin, values[begin:]))
+    assert (await replay.flush(FRIDAY)).positions == {BARS: 300}
+    await replay.close()
+    kept = rows_of(server, settings, "SELECT next FROM positions")
+    assert kept == ([(written,)] if written else [])
+    writer.add("bars", batch(0, written, values[written:]))
+    await writer.flush(FRIDAY)
+    assert rows_of(server, settings, "SELECT next FROM positions") == [(300,)]
+    assert bars_in(server, settings) == newest(values)
+    await writer.close()
 
 
 async def test_a_topic_that_was_made_anew_is_refused_until_its_rows_are_gone(

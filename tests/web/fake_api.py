@@ -168,6 +168,10 @@ class FakeApi:
     async def _partitions(self, request: web.Request) -> web.StreamResponse:
         return self._answer({"partitions": self.partitions, "missing": self.missing})
 
+    async def _dead_topics(self, request: web.Request) -> web.StreamResponse:
+        topics = [{"agent": each, "topic": f"default.{each}.dead"} for each in ("bars", "sinks")]
+        return self._answer({"topics": topics})
+
     async def _dead(self, request: web.Request) -> web.StreamResponse:
         return self._answer({"dead": self.dead, "missing": self.missing})
 
@@ -180,6 +184,7 @@ class FakeApi:
             "/tables/{table}/rows": self._rows,
             "/tables/{table}/rows/{key:.+}": self._row,
             "/partitions": self._partitions,
+            "/dead": self._dead_topics,
             "/dead/{agent}": self._dead,
         }
 

@@ -3,188 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import faust
-import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
-from faust.types import TP
 
-from app.contracts.wire import BarRecord, encoder
 from app.durations import format_duration
 from app.feeds.partitioning import partition_of
-from app.observe.health import HealthState, Phase
-from app.settings import Settings, load_settings
-from app.streaming.protocols import Progress
+from app.observe.health import Phase
 from app.streaming.runner import RunnerKey
-from app.streaming.store import PartitionStore, StoreDamagedError
-from app.streaming.tables import StateTable
-from app.views.partition import ViewPartition
-from app.views.store import ViewStore
-from app.web import api as api_module
-from app.web.api import Api
-from app.web.api_routes import register_api
-from app.web.bind import free_port, web_settings
+from app.streaming.store import StoreDamagedError
+from app.web.bind import free_port
 from app.web.cluster import FORWARDED
-
-SECOND = 1_000_000_000
-START = 1_381_154_400 * SECOND
-PARTITIONS = 2
-SYMBOLS = ("AAPL", "BTC/USD", "EUR+USD", "IBM", "X^Y=Z", "Z")
-
-
-def bar(symbol: str, start: int, revision: int = 0, *, final: bool = True) -> bytes:
-    prices = (1.0, 2.0, 0.5, 1.5)
-    return encoder.encode(
-        BarRecord(
-            symbol, "1m", start, *prices, 3.0, 1.25, 4, revision, final, False, ("<b>feed</b>",)
-        )
-    )
-
-
-@dataclass
-class FakeState:
-    """A partition's state: one forming bar of each symbol."""
-
-    symbols: list[str]
-
-    @property
-    def progress(self) -> Progress:
-        counts = {"applied": 7, "dead": 1}
-        return Progress(START + 1, START, counts, {"malformed": 1}, len(self.symbols))
-
-    def forming_of(self, symbol: str) -> list[bytes]:
-        return [bar(symbol, START + 60 * SECOND, final=False)] if symbol in self.symbols else []
-
-
-@dataclass
-class FakeStage:
-    """What the API wants to know of a stage."""
-
-    agent: str
-    changelog: str
-    source: str = "ticks"
-
-
-@dataclass
-class FakeRunner:
-    """What the API wants to know of a runner."""
-
-    stage: FakeStage
-    partition: int
-    state: FakeState
-    store: PartitionStore
-    ready: bool = True
-    position: int = 10
-    checkpointed_at: float | None = 0.0
-
-
-@dataclass
-class FakeEngine:
-    """What the API wants to know of the engine."""
-
-    settings: Settings
-    stages: dict[str, FakeStage]
-    runners: dict[RunnerKey, FakeRunner] = field(default_factory=dict)
-
-    def end_offsets(self) -> dict[TP, int]:
-        return {key.tp: runner.position + 5 for key, runner in self.runners.items()}
-
-
-@dataclass
-class FakeFollowed:
-    """An open view."""
-
-    view: ViewPartition
-    behind: int = 3
-    damaged: bool = False
-    whole: bool = True
-
-
-@dataclass
-class FakeViews:
-    """The views of a worker."""
-
-    followed: dict[int, FakeFollowed]
-    enabled: bool = True
-
-    def get(self, agent: str, partition: int) -> FakeFollowed | None:
-        return self.followed.get(partition)
-
-
-@dataclass
-class Page:
-    """A worker's web server, and what it is made of."""
-
-    client: TestClient[Any, Any]
-    engine: FakeEngine
-    views: FakeViews
-    health: HealthState
-    api: Api
-    #: Addresses of the owners by partition; the cluster sees changes.
-    owners: dict[str, list[int]]
-
-    async def get(self, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
-        async with self.client.get(f"/api/v1{path}", headers=headers) as answer:
-            assert answer.headers["Content-Type"] == "application/json"
-            assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Cache-Control"] == "no-store"
-            assert answer.headers.get("Retry-After") == ("1" if answer.status == 503 else None)
-            return answer.status, await answer.json()
-
-
-def row_view(key: bytes, value: bytes) -> tuple[bytes, Any]:
-    return key[1:], {"symbol": key[1:].decode(), "open": [{"interval": "1m", "start": START}]}
+from tests.web.api_page import (
+    PARTITIONS,
+    START,
+    SYMBOLS,
+    Page,
+    running_page,
+)
 
 
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[Page]:
-    settings = load_settings(topics={"partitions": PARTITIONS}, agents=("bars",))
-    application = faust.App(
-        "api", broker="kafka://127.0.0.1:1", datadir=tmp_path / "f", **web_settings(load_settings())
-    )
-    stage = FakeStage("bars", "d.bars.changelog")
-    engine = FakeEngine(settings, {"bars": stage})
-    views, health, owners = FakeViews({}), HealthState(), {}
-    stores: list[PartitionStore] = []
-    for number in range(PARTITIONS):
-        symbols = [each for each in SYMBOLS if partition_of(each, PARTITIONS) == number]
-        store, kept = PartitionStore(tmp_path / f"s{number}"), ViewStore(tmp_path / f"v{number}")
-        stores += [store, kept]
-        store.write([(b"s" + symbol.encode(), b"") for symbol in symbols], 1, "id")
-        view = ViewPartition(kept, 100)
-        for symbol in symbols:
-            bars = [bar(symbol, START - number * 60 * SECOND) for number in range(5)]
-            kept.write(view.take([*bars, bar(symbol, START, 2)]).rows, 1, "id")
-        views.followed[number] = FakeFollowed(view)
-        runner = FakeRunner(stage, number, FakeState(symbols), store)
-        engine.runners[RunnerKey("ticks", number, "bars")] = runner
-        health.partition("bars", number, Phase.READY)
-    cast(Any, application.tables).add(
-        StateTable(
-            application,
-            engine=cast(Any, engine),
-            agent="bars",
-            source="ticks",
-            changelog=stage.changelog,
-            prefix=b"s",
-            row_view=row_view,
-            name="bars",
-            help="Open windows",
-            partitions=PARTITIONS,
-        )
-    )
-    api = register_api(application, cast(Any, engine), cast(Any, views), health)
-    owners[api.cluster.own] = [0, 1]
-    api.cluster._distribution = lambda: {u: {stage.source: p} for u, p in owners.items()}
-    web: Any = application.web
-    async with TestClient(TestServer(await web.wsgi())) as client:
-        yield Page(client, engine, views, health, api, owners)
-    for store in stores:
-        store.close()
+    async with running_page(tmp_path) as found:
+        yield found
 
 
 # --- shapes ------------------------------------------------------------------------------------
@@ -344,7 +187,9 @@ async def test_partitions(page: Page) -> None:
         ("/candles/IBM?sql=1", 400, None),
         (f"/symbols?prefix={'A' * 300}", 400, "parameter 'prefix' is longer than 256 characters"),
         ("/dead/news", 404, "unknown agent 'news'"),
+        ("/dead/quality", 404, "agent 'quality' has no dead letters; see /api/v1/dead"),
         ("/dead/bars?limit=1000", 400, None),
+        ("/dead?limit=10", 400, None),
     ],
 )
 async def test_faults_are_told_in_one_line(
@@ -448,36 +293,3 @@ async def test_other_methods_are_refused(page: Page) -> None:
 
 
 # --- dead letters ------------------------------------------------------------------------------
-
-
-async def test_dead_letters_are_text_and_bytes(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.dead import DeadLetter
-
-    asked: list[tuple[str, int]] = []
-
-    async def recent(settings: Settings, agent: str, limit: int) -> list[DeadLetter]:
-        asked.append((agent, limit))
-        values = (b"<script>\xff", None, b"x" * 100_000)
-        return [
-            DeadLetter("d.dead", 0, at, "malformed", "ticks", 0, 7, 1_381_154_400_000, value)
-            for at, value in enumerate(values)
-        ]
-
-    monkeypatch.setattr(api_module, "recent_dead", recent)
-    status, found = await page.get("/dead/bars?limit=3")
-    assert (status, found["agent"], asked) == (200, "bars", [("bars", 3)])
-    first, second, third = found["dead"]
-    assert (first["text"], first["base64"]) == ("<script>\ufffd", "PHNjcmlwdD7/")
-    assert (first["append_time"], first["append_time_ms"]) == (
-        "2013-10-07T14:00:00.000Z",
-        1_381_154_400_000,
-    )
-    assert (second["text"], second["bytes"], second["cut"]) == (None, None, False)
-    assert (third["bytes"], third["cut"], len(third["text"])) == (100_000, True, 16_384)
-    assert msgspec.json.encode(found)
-
-
-async def test_dead_letters_without_a_broker(page: Page) -> None:
-    status, found = await page.get("/dead/bars")
-    assert status == 503
-    assert found["error"].startswith("dead letters cannot be read: ")

@@ -1,4 +1,4 @@
-// The newest dead letters of an agent, with their bytes.
+// The newest dead letters of an agent, or of the sinks, with their bytes.
 
 import { ask, element, fill, inAddress, number, repeat, setAddress, time } from "./common.js";
 import { clipped } from "./values.js";
@@ -33,6 +33,12 @@ function value({ base64, text, bytes, cut }) {
   return element("div", {}, element("code", { class: "clip" }, clipped(text)), details);
 }
 
+/** Why; of a record that a sink does not take, also which sink, and the topic that it is in. */
+function reason({ reason: text, sink, source_topic: topic }) {
+  const tag = element("span", { class: "tag", "data-tone": "warn" }, text);
+  return sink ? element("div", {}, tag, ` ${sink}, ${topic}`) : tag;
+}
+
 /** Rows whose bytes are shown; they stay so when new letters come. */
 function openKeys() {
   const open = [...at("rows").querySelectorAll("details[open]")];
@@ -56,7 +62,7 @@ function show() {
         element("td", {}, time(letter.append_time_ms)),
         element("td", { class: "number" }, String(letter.source_partition)),
         element("td", { class: "number" }, String(letter.source_offset)),
-        element("td", {}, element("span", { class: "tag", "data-tone": "warn" }, letter.reason)),
+        element("td", {}, reason(letter)),
         element("td", { class: "wide" }, value(letter)),
       ),
     );
@@ -74,8 +80,8 @@ function show() {
 at("choice").addEventListener("change", show);
 
 const stopAgents = repeat("agents", 5_000, async (signal) => {
-  const { partitions, missing } = await ask("/partitions", {}, signal);
-  const agents = [...new Set([...partitions, ...missing].map(({ agent }) => agent))].sort();
+  const { topics } = await ask("/dead", {}, signal);
+  const agents = topics.map(({ agent }) => agent);
   const select = at("agent");
   const chosen = select.value || inAddress("agent");
   if (agents.length && agents.join() !== [...select.options].map(({ value: v }) => v).join()) {

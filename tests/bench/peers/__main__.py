@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.broker.errors import BrokerError
-from app.broker.jars import _fetch, default_cache_folder, ensure_jars, read_table
+from app.broker.jars import default_cache_folder, ensure_jars, fetch_jars, read_table
 from tests.bench.peers import place
 
 #: Of the class files: what Kafka 4.1 needs at least.
@@ -62,7 +62,7 @@ def install_streams() -> None:
     if absent:
         say(f"fetching {', '.join(jar.file_name for jar in absent)}")
         # The product's own way to fetch a jar by its coordinate and hash.
-        _fetch(absent, place.jar_folder())
+        fetch_jars(absent, place.jar_folder())
     with tempfile.TemporaryDirectory(dir=place.folder()) as made:
         _run(
             [
