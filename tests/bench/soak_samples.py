@@ -137,6 +137,8 @@ class Sampler:
             found["rss"] += memory.rss
             found["pss"] += memory.pss
             found["uss"] += memory.uss
+            # Of the process alone, whoever else has its libraries open.
+            found["anonymous"] += memory.rss - memory.shared
             # RocksDB's tables come and go by the dozen, as it writes and merges them.
             tables = sum(file.path.endswith(".sst") for file in process.open_files())
             found["tables"] += tables

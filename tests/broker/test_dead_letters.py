@@ -176,7 +176,7 @@ def test_one_letter_is_shown_whole_and_safely(run: Run) -> None:
     text = run.answers["show"].output
     assert "\x1b" not in text
     assert r"\x1b]0;gone\x07" in text
-    assert "not one JSON object of the contract" in text
+    assert "not one JSON object or MessagePack map of the contract" in text
     assert "  reason: malformed" in text
     assert EVIL[:8].hex(" ") in text
     found = run.json("show json")

@@ -31,7 +31,9 @@ from tests.conftest import REAL_DATA
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
 
-RATE = 50_000
+#: Trades a second: else a worker that is started again finds the whole day, and is through with it
+#: before the next kill.
+RATE = 15_000
 #: Half of the late are beyond the horizon.
 LATE, CORRUPT = 0.02, 0.01
 KILLS = (0.25, 0.50, 0.75)

@@ -10,6 +10,7 @@ from app.streaming.engine import Engine
 from app.streaming.runner import PartitionRunner
 from tables.derived import KeyedPartition
 from tables.indicators.sets import IndicatorSet
+from tables.journaled import JournaledPartition
 from tests.simulation.planted_tools import Deed, changed, fault
 
 
@@ -51,7 +52,15 @@ def entries_forgotten_before_they_are_stored(deed: Deed) -> Iterator[None]:
     forgetful = f"""{encoded.replace("return", "rows =")}
 self._entries = {{}} if deed(rows) else self._entries
 return rows"""
-    with changed(KeyedPartition, "changed_rows", deed, (encoded, forgetful)):
+    journaled = """if deed(rows):
+    self._entries = {}
+    for interval in getattr(self, "_intervals", {}).values():
+        interval.places.clear()
+return rows"""
+    with (
+        changed(KeyedPartition, "changed_rows", deed, (encoded, forgetful)),
+        changed(JournaledPartition, "changed_rows", deed, ("return rows", journaled)),
+    ):
         yield
 
 
