@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from app.sinks.plans import Form
+from app.contracts.record_forms import RecordForm
 
 class Reader:
-    def __init__(self, form: Form, numbers: Callable[[bytes], bytes | None]) -> None: ...
+    def __init__(self, form: RecordForm, numbers: Callable[[bytes], bytes | None]) -> None: ...
     def columns(
         self,
         values: Sequence[bytes | None],

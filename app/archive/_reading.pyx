@@ -166,7 +166,7 @@ cdef bint digits_fit(const char *start, const char *end) noexcept nogil:
 
 @cython.final
 cdef class Reader:
-    """Reads the records of one form (`app/sinks/plans.py`), once.
+    """Reads the records of one form (`app/contracts/record_forms.py`), once.
 
     Args:
         numbers: says of an array's JSON its number, as eight bytes; None: it is no such array.
@@ -244,7 +244,7 @@ cdef class Reader:
             ValueError: arrays of other shapes.
         """
         cdef tuple held = tuple(values)
-        cdef Py_ssize_t count = len(held), row, index, made, total = 0
+        cdef Py_ssize_t count = len(held), index, made, total
         cdef const char **starts
         cdef Py_ssize_t *lengths
         if not (
@@ -259,14 +259,7 @@ cdef class Reader:
         try:
             if starts == NULL or lengths == NULL:
                 raise MemoryError
-            for row in range(count):
-                value = held[row]
-                starts[row] = NULL
-                lengths[row] = 0
-                if PyBytes_CheckExact(value):
-                    starts[row] = PyBytes_AS_STRING(value)
-                    lengths[row] = PyBytes_GET_SIZE(value)
-                    total += lengths[row]
+            total = locate(held, starts, lengths)
             if total > MAX_BYTES:
                 raise OverflowError(f"{total} bytes at once")
             with nogil:

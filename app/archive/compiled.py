@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.sinks.plans import Form, form_of
+from app.contracts.record_forms import RecordForm, form_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ else:
     compiled_reader = module.Reader
 
 
-def known_form(record: type[msgspec.Struct]) -> Form | None:
+def known_form(record: type[msgspec.Struct]) -> RecordForm | None:
     """Return a record's form where it is known here: flat, with texts and numbers alone."""
     form = form_of(record)
     if form is None or any(each.kind == "mapping" for each in form.fields):

@@ -203,7 +203,7 @@ cdef class Encoder:
             RuntimeError: a second call at the same time.
         """
         cdef tuple held = tuple(values)
-        cdef Py_ssize_t count = len(held), row, lines = 0, total = 0
+        cdef Py_ssize_t count = len(held), lines = 0
         cdef const char **starts = NULL
         cdef Py_ssize_t *lengths = NULL
         if not (
@@ -226,16 +226,8 @@ cdef class Encoder:
             lengths = <Py_ssize_t *>malloc(count * sizeof(Py_ssize_t))
             if starts == NULL or lengths == NULL:
                 raise MemoryError
-            for row in range(count):
-                value = held[row]
-                starts[row] = NULL
-                lengths[row] = 0
-                if PyBytes_CheckExact(value):
-                    starts[row] = PyBytes_AS_STRING(value)
-                    lengths[row] = PyBytes_GET_SIZE(value)
-                    # Lines are about as long as the records.
-                    total += lengths[row]
-            self.reserve(total // 2 + 1024)
+            # Lines are about as long as the records.
+            self.reserve(locate(held, starts, lengths) // 2 + 1024)
             with nogil:
                 lines = self.run(
                     starts, lengths, count, &offsets[0], &append_times[0], &ends[0], &times[0],

@@ -344,3 +344,17 @@ cdef inline const char *read_float(
         return NULL
     span.length = at - span.start
     return at if span.whole <= field.whole else NULL
+
+
+cdef Py_ssize_t locate(tuple values, const char **starts, Py_ssize_t *lengths) except -1:
+    """Fill in where the values lie, NULL for what is no bytes; return all their bytes."""
+    cdef Py_ssize_t row, total = 0
+    for row in range(len(values)):
+        value = values[row]
+        starts[row] = NULL
+        lengths[row] = 0
+        if PyBytes_CheckExact(value):
+            starts[row] = PyBytes_AS_STRING(value)
+            lengths[row] = PyBytes_GET_SIZE(value)
+            total += lengths[row]
+    return total

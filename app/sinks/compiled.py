@@ -14,10 +14,11 @@ import msgspec
 import numpy as np
 
 from app.contracts.batch import RecordBatch
+from app.contracts.record_forms import form_of
 from app.sinks import lines
 from app.sinks.line_bodies import Int64Array, Lines
 from app.sinks.measurements import Measurement
-from app.sinks.plans import Plan, form_of
+from app.sinks.plans import Plan
 
 logger = logging.getLogger(__name__)
 

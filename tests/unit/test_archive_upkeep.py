@@ -93,7 +93,7 @@ def test_a_round_compacts_drops_and_removes_in_pieces() -> None:
     target=st.integers(1, 20_000),
     rows=st.integers(1, 8),
 )
-def test_whatever_step_breaks_no_row_changes_and_the_next_round_ends_it(
+def test_whatever_step_breaks_no_row_changes_and_the_next_rounds_end_it(
     breaks: list[tuple[int, bool]], target: int, rows: int
 ) -> None:
     store = filled()
@@ -104,12 +104,15 @@ def test_whatever_step_breaks_no_row_changes_and_the_next_round_ends_it(
         with suppress(OSError):
             list(pieces(broken, now, rows=rows, target=target))
         assert rows_of(store) == before
-    end = MONDAY + len(breaks) * 26 * HOUR
-    list(pieces(store, end, rows=rows, target=target))
-    list(pieces(store, end + 26 * HOUR, rows=rows, target=target))
+    # What comes of small files may be small itself, and is put together again a round later.
+    for turn in range(len(breaks), len(breaks) + 8):
+        done = list(pieces(store, MONDAY + turn * 26 * HOUR, rows=rows, target=target))
+        state = read_state(store)
+        if not state.removed and not any(each.step == "compact" for each in done):
+            break
+    else:
+        pytest.fail("it does not come to an end")
     assert rows_of(store) == before
-    state = read_state(store)
-    assert state.removed == {}
     assert {path for path in store.files if path.startswith("topic=")} == state.parts.keys()
 
 
