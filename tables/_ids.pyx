@@ -103,7 +103,7 @@ cdef class CompiledStore:
 
     cdef inline int find_prefix(
         self, Looked *looked, const uint8_t *text, Py_ssize_t length
-    ) except -1:
+    ) except -1 nogil:
         """Complete what is looked for, and have the cache bring where."""
         cdef Shard *shard
         cdef uint32_t tag
@@ -196,7 +196,9 @@ cdef class CompiledStore:
             if place == shard.size:
                 place = 0
 
-    cdef int insert(self, uint32_t tag, uint64_t key, uint32_t mark, int64_t minute) except -1:
+    cdef int insert(
+        self, uint32_t tag, uint64_t key, uint32_t mark, int64_t minute
+    ) except -1 nogil:
         cdef Shard *shard = &self.shards[tag >> (32 - SHARD_BITS)]
         cdef Entry entry
         if 5 * (shard.count + 1) > 4 * shard.size:
@@ -206,14 +208,14 @@ cdef class CompiledStore:
         self.total += 1
         return 0
 
-    cdef int resize(self, Shard *shard, Py_ssize_t size) except -1:
+    cdef int resize(self, Shard *shard, Py_ssize_t size) except -1 nogil:
         """Move the entries that are remembered to a table of another size."""
         cdef Shard larger
         cdef Py_ssize_t place
         cdef Entry *entry
         larger.entries = <Entry *>calloc(size, sizeof(Entry))
         if larger.entries == NULL:
-            raise MemoryError
+            out_of_memory()
         larger.size, larger.count = size, 0
         for place in range(shard.size):
             entry = shard.entries + place
@@ -229,14 +231,19 @@ cdef class CompiledStore:
 
     # --- what comes ----------------------------------------------------------------------
 
-    cdef inline Arena arena_of(self, int64_t minute):
-        cdef Arena arena = self.arena
-        if arena is None or minute != self.minute:
-            arena = self.arenas.get(minute)
-            if arena is None:
-                arena = self.arenas[minute] = Arena()
-            self.arena, self.minute = arena, minute
-        return arena
+    cdef inline int open_arena(self, int64_t minute) except -1 nogil:
+        """Have the arena of a minute as `arena`."""
+        if self.arena is None or minute != self.minute:
+            with gil:
+                self.change_arena(minute)
+        return 0
+
+    cdef int change_arena(self, int64_t minute) except -1:
+        cdef Arena arena = self.arenas.get(minute)
+        if arena is None:
+            arena = self.arenas[minute] = Arena()
+        self.arena, self.minute = arena, minute
+        return 0
 
     cdef int judge(
         self,
@@ -245,25 +252,27 @@ cdef class CompiledStore:
         Py_ssize_t length,
         int64_t minute,
         int64_t watermark,
-    ) except -1:
+    ) except -1 nogil:
         """Whether an identity is remembered already; otherwise it is from now on."""
         cdef Entry *entry
-        cdef Arena arena
         if looked.prefix != NULL:
             if self.knows(looked, minute, watermark, &entry):
                 return 1
-            self.arena_of(minute).note_number(looked.number, looked.prefix)
+            self.open_arena(minute)
+            self.arena.note_number(looked.number, looked.prefix)
             self.add_number(looked, minute, entry)
             return 0
         entry = self.find_text(tag_of_looked(looked), text, length)
         if entry != NULL and self.remembers(entry.minute, watermark):
             return 1
-        arena = self.arena_of(minute)
-        arena.note_text(text, length)
-        self.add_text(tag_of_looked(looked), arena.put(text, length), minute, entry)
+        self.open_arena(minute)
+        self.arena.note_text(text, length)
+        self.add_text(tag_of_looked(looked), self.arena.put(text, length), minute, entry)
         return 0
 
-    cdef inline int add_number(self, Looked *looked, int64_t minute, Entry *same) except -1:
+    cdef inline int add_number(
+        self, Looked *looked, int64_t minute, Entry *same
+    ) except -1 nogil:
         """Remember a number, in the entry of its block and minute if there is one."""
         cdef uint32_t bit = 1u << (looked.number & 15)
         if looked.number >= looked.prefix.known_below:
@@ -282,7 +291,9 @@ cdef class CompiledStore:
             self.total += 1
         return 0
 
-    cdef int add_text(self, uint32_t tag, uint8_t *kept, int64_t minute, Entry *entry) except -1:
+    cdef int add_text(
+        self, uint32_t tag, uint8_t *kept, int64_t minute, Entry *entry
+    ) except -1 nogil:
         """Remember a text, in its entry if there is one: the greatest minute counts."""
         if entry == NULL:
             self.insert(tag, <uint64_t>kept, tag, minute)
@@ -303,7 +314,7 @@ cdef class CompiledStore:
 
         Those are no longer kept. A row whose length is 0 has no text, and stays as it is.
         """
-        cdef Py_ssize_t row, rows = begin.shape[0], count = 0, first, end
+        cdef Py_ssize_t row, rows = begin.shape[0], count = 0, first = 0, end
         cdef Looked looked[AHEAD]
         if not (
             length.shape[0] == minute.shape[0] == watermark.shape[0] == keep.shape[0] == rows
@@ -316,26 +327,29 @@ cdef class CompiledStore:
                 and begin[row] + length[row] <= data.shape[0]
             ):
                 raise ValueError(f"row {row}: no text of the data")
-        for first in range(0, rows, AHEAD):
-            end = min(first + AHEAD, rows)
-            # Each look misses the cache at several places; so many at a time wait together.
-            for row in range(first, end):
-                if keep[row] and length[row]:
-                    begin_look(&data[begin[row]], length[row], &looked[row - first])
-                    self.prefixes.fetch_place(looked[row - first].hashed)
-            for row in range(first, end):
-                if keep[row] and length[row] and looked[row - first].size >= 0:
-                    self.prefixes.fetch(looked[row - first].hashed)
-            for row in range(first, end):
-                if keep[row] and length[row]:
-                    self.find_prefix(&looked[row - first], &data[begin[row]], length[row])
-            for row in range(first, end):
-                if keep[row] and length[row] and self.judge(
-                    &looked[row - first], &data[begin[row]], length[row], minute[row],
-                    watermark[row],
-                ):
-                    keep[row] = 0
-                    count += 1
+        # Without the lock: a probe or a fetch goes on meanwhile. Nobody else has this store.
+        with nogil:
+            while first < rows:
+                end = min(first + AHEAD, rows)
+                # Each look misses the cache at several places; so many at a time wait together.
+                for row in range(first, end):
+                    if keep[row] and length[row]:
+                        begin_look(&data[begin[row]], length[row], &looked[row - first])
+                        self.prefixes.fetch_place(looked[row - first].hashed)
+                for row in range(first, end):
+                    if keep[row] and length[row] and looked[row - first].size >= 0:
+                        self.prefixes.fetch(looked[row - first].hashed)
+                for row in range(first, end):
+                    if keep[row] and length[row]:
+                        self.find_prefix(&looked[row - first], &data[begin[row]], length[row])
+                for row in range(first, end):
+                    if keep[row] and length[row] and self.judge(
+                        &looked[row - first], &data[begin[row]], length[row], minute[row],
+                        watermark[row],
+                    ):
+                        keep[row] = 0
+                        count += 1
+                first = end
         return count
 
     def seen(self, str identity, int64_t watermark):
@@ -397,15 +411,15 @@ cdef class CompiledStore:
 
     cdef int restore_one(self, int64_t minute, const uint8_t *text, Py_ssize_t length) except -1:
         cdef Looked looked
-        cdef Arena arena = self.arena_of(minute)
         cdef Entry *entry
+        self.open_arena(minute)
         self.look(text, length, &looked)
         if looked.prefix != NULL:
             self.knows(&looked, minute, NEVER, &entry)
             return self.add_number(&looked, minute, entry)
         entry = self.find_text(tag_of_looked(&looked), text, length)
         if entry == NULL or minute > entry.minute:
-            self.add_text(tag_of_looked(&looked), arena.put(text, length), minute, entry)
+            self.add_text(tag_of_looked(&looked), self.arena.put(text, length), minute, entry)
         return 0
 
     cdef int restore_numbers(self, int64_t minute, NumberReader row) except -1:
@@ -431,7 +445,7 @@ cdef class CompiledStore:
             )
         looked.number = row.number
         # For `forget`.
-        self.arena_of(minute)
+        self.open_arena(minute)
         self.knows(looked, minute, NEVER, &entry)
         return self.add_number(looked, minute, entry)
 

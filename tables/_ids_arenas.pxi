@@ -56,7 +56,7 @@ cdef class Arena:
         free(self.fresh)
         free(self.notes)
 
-    cdef uint8_t *put(self, const uint8_t *text, Py_ssize_t length) except NULL:
+    cdef uint8_t *put(self, const uint8_t *text, Py_ssize_t length) except NULL nogil:
         """Keep a text; where it lies."""
         cdef Piece *piece = self.newest
         cdef Py_ssize_t size, whole = head_size(length) + length
@@ -66,7 +66,7 @@ cdef class Arena:
             size = max(size, whole)
             piece = <Piece *>malloc(sizeof(Piece) + size)
             if piece == NULL:
-                raise MemoryError
+                out_of_memory()
             piece.before, piece.used, piece.size = self.newest, 0, size
             self.newest = piece
         place = <uint8_t *>piece + sizeof(Piece) + piece.used
@@ -74,7 +74,7 @@ cdef class Arena:
         piece.used += whole
         return place
 
-    cdef int note_text(self, const uint8_t *text, Py_ssize_t length) except -1:
+    cdef int note_text(self, const uint8_t *text, Py_ssize_t length) except -1 nogil:
         """Add a text to what the next checkpoint takes."""
         cdef uint8_t *larger
         cdef Py_ssize_t size, whole = head_size(length) + length
@@ -82,14 +82,14 @@ cdef class Arena:
             size = max(2 * self.fresh_size, <Py_ssize_t>1024, self.fresh_used + whole)
             larger = <uint8_t *>realloc(self.fresh, size)
             if larger == NULL:
-                raise MemoryError
+                out_of_memory()
             self.fresh, self.fresh_size = larger, size
         write_text(self.fresh + self.fresh_used, text, length)
         self.fresh_used += whole
         self.fresh_count += 1
         return 0
 
-    cdef inline int note_number(self, uint64_t number, Prefix *prefix) except -1:
+    cdef inline int note_number(self, uint64_t number, Prefix *prefix) except -1 nogil:
         """Add a number to what the next checkpoint takes."""
         cdef Note *larger
         cdef Py_ssize_t size
@@ -97,7 +97,7 @@ cdef class Arena:
             size = max(2 * self.note_size, <Py_ssize_t>64)
             larger = <Note *>realloc(self.notes, size * sizeof(Note))
             if larger == NULL:
-                raise MemoryError
+                out_of_memory()
             self.notes, self.note_size = larger, size
         self.notes[self.note_count].number = number
         self.notes[self.note_count].prefix = prefix

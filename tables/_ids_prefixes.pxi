@@ -85,7 +85,7 @@ cdef inline Py_ssize_t split(
     return at - text
 
 
-cdef int append(Prefix *prefix, uint64_t number, int64_t minute) except -1:
+cdef int append(Prefix *prefix, uint64_t number, int64_t minute) except -1 nogil:
     """Log a number of which nothing is known."""
     cdef Counted *last = prefix.log + prefix.count - 1
     cdef Counted *larger
@@ -99,7 +99,7 @@ cdef int append(Prefix *prefix, uint64_t number, int64_t minute) except -1:
         size = <Py_ssize_t>prefix.size + max(4, prefix.size >> 2)
         larger = <Counted *>realloc(prefix.log, size * sizeof(Counted))
         if larger == NULL:
-            raise MemoryError
+            return out_of_memory()
         prefix.log, prefix.size = larger, <uint32_t>size
     last = prefix.log + prefix.count
     last.block, last.bits, last.minute = number >> 4, bit, <int32_t>minute
@@ -204,7 +204,7 @@ cdef class Prefixes:
 
     cdef inline Prefix *find(
         self, const uint8_t *text, Py_ssize_t length, uint64_t hashed
-    ) except? NULL:
+    ) except? NULL nogil:
         """That of a text, from now on if it was not; NULL where there are too many."""
         cdef uint32_t tag = <uint32_t>(hashed >> 32)
         cdef Py_ssize_t place = <Py_ssize_t>(hashed & <uint64_t>self.mask)
@@ -221,7 +221,7 @@ cdef class Prefixes:
                 place = (place + 1) & self.mask
         return self.add(text, length, tag)
 
-    cdef Prefix *add(self, const uint8_t *text, Py_ssize_t length, uint32_t tag) except? NULL:
+    cdef Prefix *add(self, const uint8_t *text, Py_ssize_t length, uint32_t tag) except? NULL nogil:
         cdef Prefix *fresh
         cdef Prefix **larger
         if self.count == MOST_PREFIXES:
@@ -229,13 +229,13 @@ cdef class Prefixes:
         if self.count == self.room:
             larger = <Prefix **>realloc(self.ranked, max(64, 2 * self.room) * sizeof(Prefix *))
             if larger == NULL:
-                raise MemoryError
+                out_of_memory()
             self.ranked, self.room = larger, max(64, 2 * self.room)
         if 2 * (self.count + 1) > self.mask:
             self.grow()
         fresh = <Prefix *>aligned_alloc(LINE, (sizeof(Prefix) + length + LINE - 1) // LINE * LINE)
         if fresh == NULL:
-            raise MemoryError
+            out_of_memory()
         memset(fresh, 0, sizeof(Prefix))
         fresh.code, fresh.tag, fresh.length = <uint32_t>self.count, tag, <uint32_t>length
         memcpy(text_of(fresh), text, length)
@@ -244,7 +244,7 @@ cdef class Prefixes:
         self.count += 1
         return fresh
 
-    cdef void put(self, Prefix *prefix) noexcept:
+    cdef void put(self, Prefix *prefix) noexcept nogil:
         cdef Py_ssize_t place = <Py_ssize_t>(
             hash_of(text_of(prefix), prefix.length) & <uint64_t>self.mask
         )
@@ -252,11 +252,11 @@ cdef class Prefixes:
             place = (place + 1) & self.mask
         self.slots[place] = prefix
 
-    cdef int grow(self) except -1:
+    cdef int grow(self) except -1 nogil:
         cdef Py_ssize_t number, size = max(128, 2 * (self.mask + 1))
         cdef Prefix **larger = <Prefix **>calloc(size, sizeof(Prefix *))
         if larger == NULL:
-            raise MemoryError
+            out_of_memory()
         free(self.slots)
         self.slots, self.mask = larger, size - 1
         for number in range(self.count):

@@ -86,3 +86,8 @@ cdef bytes array_head(Py_ssize_t count):
     if count < 65_536:
         return b"\xdc" + int(count).to_bytes(2, "big")
     return b"\xdd" + int(count).to_bytes(4, "big")
+
+
+cdef int out_of_memory() except -1 nogil:
+    with gil:
+        raise MemoryError

@@ -68,6 +68,24 @@ def symbol_rows(
 ) -> list[tuple[bytes, bytes | None]]: ...
 def divide(above: int, below: int) -> float: ...
 def as_double(units: int) -> float: ...
+def open_bars(
+    symbols: list[int],
+    windows: dict[int, Any],
+    start: int,
+    label: str,
+    names: list[str],
+    make_record: Callable[..., Any],
+    sources_of: Callable[[int], tuple[str, ...]],
+) -> list[Any]: ...
+def open_quote_bars(
+    symbols: list[int],
+    windows: dict[int, Any],
+    start: int,
+    label: str,
+    names: list[str],
+    make_record: Callable[..., Any],
+    sources_of: Callable[[int], tuple[str, ...]],
+) -> list[Any]: ...
 def close_windows(
     symbols: list[int],
     windows: dict[int, Any],

@@ -64,6 +64,47 @@ def as_double(units):
     return to_double(from_object(units))
 
 
+cdef inline object bar_of(
+    CompiledPartial held, name, str label, int64_t start, make_record, sources_of, bint is_final
+):
+    """The bar of an aggregate that has one, as `Publisher.record` makes it."""
+    cdef double high = held.high, low = held.low
+    if not high >= low:
+        high = held.open if held.open >= held.close else held.close
+        low = held.open if held.open <= held.close else held.close
+    return make_record(
+        name,
+        label,
+        start,
+        held.open,
+        high,
+        low,
+        held.close,
+        to_double(held._volume),
+        quotient(held._notional, held._priced) if held._priced else None,
+        held.trades,
+        held.revision if held.revision > 0 else 0,
+        is_final,
+        False,
+        sources_of(held.sources),
+    )
+
+
+def open_bars(
+    list symbols, dict windows, int64_t start, str label, list names, make_record, sources_of
+):
+    """The bars of open windows of one interval and start, in the order of the symbols' codes.
+
+    Args:
+        symbols: codes of those that have a bar; the others as in `close_windows`.
+    """
+    return [
+        bar_of(<CompiledPartial?>windows[symbol], names[symbol], label, start, make_record,
+               sources_of, False)
+        for symbol in symbols
+    ]
+
+
 def close_windows(
     list symbols,
     dict windows,
@@ -92,7 +133,6 @@ def close_windows(
     """
     cdef CompiledPartial held
     cdef Py_ssize_t size = 0
-    cdef double high, low
     cdef bytes value
     cdef list newest
     for symbol in symbols:
@@ -100,27 +140,8 @@ def close_windows(
         if held._close_key.offset == ABSENT:
             continue
         held.revision += 1
-        high, low = held.high, held.low
-        if not high >= low:
-            high = held.open if held.open >= held.close else held.close
-            low = held.open if held.open <= held.close else held.close
         name = names[symbol]
-        record = make_record(
-            name,
-            label,
-            start,
-            held.open,
-            high,
-            low,
-            held.close,
-            to_double(held._volume),
-            quotient(held._notional, held._priced) if held._priced else None,
-            held.trades,
-            held.revision if held.revision > 0 else 0,
-            True,
-            False,
-            sources_of(held.sources),
-        )
+        record = bar_of(held, name, label, start, make_record, sources_of, True)
         value = encode(record)
         outputs.append(make_output((<str>name).encode(), value, headers))
         size += PyBytes_GET_SIZE(value) + 100
@@ -133,6 +154,48 @@ def close_windows(
             newest[interval] = start
             state.runs[interval] = 0
     return size
+
+
+cdef inline object quote_bar_of(
+    CompiledQuotePartial held, name, str label, int64_t start, make_record, sources_of,
+    bint is_final
+):
+    """The bar of an aggregate of quotes, as `QuotePublisher.record` makes it."""
+    return make_record(
+        name,
+        label,
+        start,
+        held._opening[0],
+        held.bid_high,
+        held.bid_low,
+        held._closing[0],
+        held._opening[1],
+        held.ask_high,
+        held.ask_low,
+        held._closing[1],
+        (held._opening[0] + held._opening[1]) * 0.5,
+        held.mid_high,
+        held.mid_low,
+        (held._closing[0] + held._closing[1]) * 0.5,
+        held._closing[2],
+        held._closing[3],
+        quotient(held._spread, <int128>held.quotes << GRID_BITS),
+        held.quotes,
+        held.revision if held.revision > 0 else 0,
+        is_final,
+        sources_of(held.sources),
+    )
+
+
+def open_quote_bars(
+    list symbols, dict windows, int64_t start, str label, list names, make_record, sources_of
+):
+    """As `open_bars`, of quotes."""
+    return [
+        quote_bar_of(<CompiledQuotePartial?>windows[symbol], names[symbol], label, start,
+                     make_record, sources_of, False)
+        for symbol in symbols
+    ]
 
 
 def close_quote_windows(
@@ -156,30 +219,7 @@ def close_quote_windows(
         held = <CompiledQuotePartial?>windows[symbol]
         held.revision += 1
         name = names[symbol]
-        record = make_record(
-            name,
-            label,
-            start,
-            held._opening[0],
-            held.bid_high,
-            held.bid_low,
-            held._closing[0],
-            held._opening[1],
-            held.ask_high,
-            held.ask_low,
-            held._closing[1],
-            (held._opening[0] + held._opening[1]) * 0.5,
-            held.mid_high,
-            held.mid_low,
-            (held._closing[0] + held._closing[1]) * 0.5,
-            held._closing[2],
-            held._closing[3],
-            quotient(held._spread, <int128>held.quotes << GRID_BITS),
-            held.quotes,
-            held.revision if held.revision > 0 else 0,
-            True,
-            sources_of(held.sources),
-        )
+        record = quote_bar_of(held, name, label, start, make_record, sources_of, True)
         value = encode(record)
         outputs.append(make_output((<str>name).encode(), value, headers))
         size += PyBytes_GET_SIZE(value) + 100

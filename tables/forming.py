@@ -24,13 +24,10 @@ def forming_values(
         done: set[int] = set()
         for start in sorted(windows, reverse=True):
             at_start = windows[start]
-            for symbol in (touched - done) & at_start.keys():
-                partial = at_start[symbol]
-                if partial.has_bar:
-                    done.add(symbol)
-                    bars.append(
-                        partition.publisher.record(interval, symbol, start, partial, is_final=False)
-                    )
+            left = (touched - done) & at_start.keys()
+            chosen = [symbol for symbol in left if at_start[symbol].has_bar]
+            done.update(chosen)
+            bars += partition.publisher.forming(interval, start, chosen, at_start)
     per_value = max(1, max_value_bytes // BAR_BYTES)
     values = [
         encoder.encode(bars[begin : begin + per_value]) for begin in range(0, len(bars), per_value)

@@ -98,6 +98,15 @@ class WindowPublisher(Outbox, ABC, Generic[Held]):
     ) -> BarRecord | QuoteBarRecord:
         """The bar of an aggregate that has one, as published."""
 
+    def forming(
+        self, interval: int, start: int, symbols: list[int], windows: dict[int, Held]
+    ) -> Sequence[BarRecord | QuoteBarRecord]:
+        """The bars of open windows of one interval and start, of symbols that have one there."""
+        return [
+            self.record(interval, symbol, start, windows[symbol], is_final=False)
+            for symbol in symbols
+        ]
+
 
 class WindowedPartition(ABC, Generic[Held, Records]):
     """State of one partition: `apply` a batch, then find outputs in `publisher`."""

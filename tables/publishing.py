@@ -6,8 +6,10 @@ without a price, closing prints (policy `algoseek`), and fill-forward.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.contracts.outputs import NO_HEADERS, OutputRecord
-from app.contracts.wire import BarRecord, encoder
+from app.contracts.wire import BarRecord, QuoteBarRecord, encoder
 from tables.configuration import BarsConfiguration
 from tables.events import REVISE, Event
 from tables.partial import COMPILED, UNPUBLISHED, Partial
@@ -71,6 +73,17 @@ class Publisher(WindowPublisher[Partial]):
             OutputRecord,
             NO_HEADERS,
             self.outputs["bars"],
+        )
+
+    def forming(
+        self, interval: int, start: int, symbols: list[int], windows: dict[int, Partial]
+    ) -> Sequence[BarRecord | QuoteBarRecord]:
+        """The bars of open windows, by the compiled module: a fifth of the time."""
+        if not COMPILED:
+            return super().forming(interval, start, symbols, windows)
+        label, names = self.labels[interval], self._symbols.names
+        return compiled.open_bars(
+            symbols, windows, start, label, names, BarRecord, self._sources.of
         )
 
     def close(self, interval: int, symbol: int, start: int, partial: Partial | None) -> None:

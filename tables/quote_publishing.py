@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.contracts.outputs import NO_HEADERS, OutputRecord
-from app.contracts.wire import QuoteBarRecord, encoder
+from app.contracts.wire import BarRecord, QuoteBarRecord, encoder
 from tables.events import REVISE, Event
 from tables.partial import COMPILED
 from tables.partition import WindowPublisher
@@ -37,6 +39,17 @@ class QuotePublisher(WindowPublisher[QuotePartial]):
             OutputRecord,
             NO_HEADERS,
             self.outputs["bars"],
+        )
+
+    def forming(
+        self, interval: int, start: int, symbols: list[int], windows: dict[int, QuotePartial]
+    ) -> Sequence[BarRecord | QuoteBarRecord]:
+        """The bars of open windows, by the compiled module: a fifth of the time."""
+        if not COMPILED:
+            return super().forming(interval, start, symbols, windows)
+        label, names = self.labels[interval], self._symbols.names
+        return compiled.open_quote_bars(
+            symbols, windows, start, label, names, QuoteBarRecord, self._sources.of
         )
 
     def happen(self, event: Event[QuotePartial]) -> None:

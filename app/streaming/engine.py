@@ -73,9 +73,15 @@ class Engine:
     """The runners of one worker."""
 
     def __init__(
-        self, settings: Settings, stages: Iterable[Stage], health: HealthState, metrics: Metrics
+        self,
+        settings: Settings,
+        stages: Iterable[Stage],
+        health: HealthState,
+        metrics: Metrics,
+        wall: Callable[[], int] = time.time_ns,
     ) -> None:
         self.settings = settings
+        self._wall = wall
         self.stages = {stage.agent: stage for stage in stages}
         self._by_source: dict[str, list[Stage]] = {}
         for stage in self.stages.values():
@@ -168,7 +174,7 @@ class Engine:
         if runner.full:
             self._wait_for_room(runner, tp)
             return
-        runner.backlog = self.consumer.known_ends([tp]).get(tp, 0) > batch.next
+        runner.behind = self._behind(tp, batch)
         taken = await self._apply(runner, batch)
         if taken is Taken.FULL:
             self._wait_for_room(runner, tp)
@@ -184,6 +190,14 @@ class Engine:
                 # behind it, perhaps at the log's end: read it again.
                 self._seeking.add(tp)
                 self.start(self._seek(tp))
+
+    def _behind(self, tp: TP, batch: RecordBatch) -> float | None:
+        """How long ago (s) a batch was appended; None where nothing more waits behind it."""
+        if self.consumer.known_ends([tp]).get(tp, 0) <= batch.next:
+            return None
+        if not len(batch):
+            return 0.0
+        return max(0, self._wall() - int(batch.append_times[-1])) / _SECOND
 
     def _wait_for_room(self, runner: PartitionRunner, tp: TP) -> None:
         """Leave a partition to Kafka: all come in one stream, the others must not wait for it."""

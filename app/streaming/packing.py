@@ -55,6 +55,8 @@ class PackedBatch(BatchBuilder):  # type: ignore[misc]
     def __init__(self, records: bytes, count: int, compression: str | None) -> None:
         # Not that of the base class: it would make a builder.
         self._records = records
+        self._size = len(records)
+        self._attributes = _TRANSACTIONAL
         self._relative_offset = count
         self._compression = compression
         self._milliseconds = int(time.time() * 1_000)
@@ -67,16 +69,21 @@ class PackedBatch(BatchBuilder):  # type: ignore[misc]
     ) -> None:
         self._producer = (producer_id, producer_epoch, base_sequence)
 
+    def compress(self) -> None:
+        """Compress, as the sender else would; in any thread, before the sender has the batch."""
+        if self._compression is not None:
+            number, compress = _CODECS[self._compression]
+            smaller = compress(self._records)
+            if len(smaller) < len(self._records):
+                self._records, self._attributes = smaller, self._attributes | number
+            self._compression = None
+
     def _build(self) -> bytearray:
         if self._buffer is None:
-            records, attributes = self._records, _TRANSACTIONAL
-            if self._compression is not None:
-                number, compress = _CODECS[self._compression]
-                smaller = compress(records)
-                if len(smaller) < len(records):
-                    records, attributes = smaller, attributes | number
+            self.compress()
             count, times = self._relative_offset, self._milliseconds
-            body = _BODY.pack(attributes, count - 1, times, times, *self._producer, count) + records
+            fields = (self._attributes, count - 1, times, times, *self._producer, count)
+            body = _BODY.pack(*fields) + self._records
             # Behind the length: leader epoch, format and checksum.
             head = _HEAD.pack(0, len(body) + 9, -1, 2, crc32c(body))
             self._buffer = bytearray(head + body)
@@ -85,8 +92,9 @@ class PackedBatch(BatchBuilder):  # type: ignore[misc]
 
     def size(self) -> int:
         """Bytes, before compression until it is built."""
-        held = self._records if self._buffer is None else self._buffer
-        return len(held) + (_HEAD.size + _BODY.size if self._buffer is None else 0)
+        if self._buffer is None:
+            return self._size + _HEAD.size + _BODY.size
+        return len(self._buffer)
 
 
 def install() -> bool:
@@ -136,7 +144,7 @@ def verify() -> None:
 
 def pack_batches(
     rows: Sequence[Row], limit: int, compression: str | None
-) -> Iterator[tuple[BatchBuilder, int]] | None:
+) -> Iterator[tuple[PackedBatch, int]] | None:
     """Yield batches of at most `limit` bytes, each with its count; None where that is not usable.
 
     Raises:
@@ -145,9 +153,15 @@ def pack_batches(
     return _packed(list(rows), limit, compression) if _usable else None
 
 
+def compress_all(batches: Sequence[PackedBatch]) -> None:
+    """Compress batches, one after the other; the codecs work without the interpreter's lock."""
+    for batch in batches:
+        batch.compress()
+
+
 def _packed(
     rows: list[Row], limit: int, compression: str | None
-) -> Iterator[tuple[BatchBuilder, int]]:
+) -> Iterator[tuple[PackedBatch, int]]:
     first = 0
     while first < len(rows):
         records, count = compiled_pack(rows, first, limit - _HEAD.size - _BODY.size)

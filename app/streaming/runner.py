@@ -27,6 +27,7 @@ from app.observe.fields import bound_logger
 from app.observe.latency import Uncommitted, runs_of
 from app.observe.metrics import Metrics
 from app.setting_groups import CheckpointSettings
+from app.streaming.pacing import output_delay
 from app.streaming.packing import Row
 from app.streaming.protocols import Stage, State
 from app.streaming.recall import take_rest
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: A checkpoint under backlog waits this many times what the last one cost: 5 % of the CPU.
-COST_RATIO = 20
 #: Of a checkpoint, in their order, for metrics.
 PHASES = ("freeze", "transaction", "store")
 _SECOND = 1_000_000_000
@@ -91,8 +90,8 @@ class PartitionRunner:
         self.partition = partition
         self.log = bound_logger(logger, agent=stage.agent, partition=partition)
         self.ready = False
-        #: More input is waiting: checkpoints may stretch.
-        self.backlog = False
+        #: Where more input is waiting, how long ago (s) what was taken last was appended.
+        self.behind: float | None = None
         self.position = 0
         #: Why nothing can be published or restored; None where all is well.
         self.trouble: Exception | None = None
@@ -254,9 +253,7 @@ class PartitionRunner:
             return 0.0
         due = self._dirty_since + settings.row_delay / _SECOND
         if self._output_since is not None:
-            delay = settings.output_delay / _SECOND
-            if self.backlog:
-                delay = min(max(delay, self._cost * COST_RATIO), settings.max_delay / _SECOND)
+            delay = output_delay(settings, self._cost, self.behind)
             due = min(due, self._output_since + delay)
         return 0.0 if not self._room.is_set() else due - now
 

@@ -17,15 +17,18 @@ from aiokafka.errors import (
     ProducerFenced,
     TopicAuthorizationFailedError,
 )
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.contracts.outputs import LEFT_OUT, RoutedRecord
 from app.observe.filters import note_taken
-from app.streaming.packing import Row, pack_batches
+from app.streaming.packing import PackedBatch, Row, compress_all, pack_batches
 
 logger = logging.getLogger(__name__)
 
 #: Bytes of a record batch; larger single records travel alone.
 BATCH_BYTES = 256 * 1024
+#: Of a checkpoint, from which on it is compressed in a thread while the worker goes on: 1 ms.
+THREAD_BYTES = 128 * 1024
 #: Seconds to wait for a producer that is dropped; its transaction is aborted by the next owner.
 STOP_SECONDS = 5.0
 #: Of a batch with one record, for headers and framing.
@@ -159,18 +162,24 @@ class TransactionalProducer:
         ends: list[tuple[Any, int]] = []
         try:
             async with asyncio.timeout(self._transaction_seconds):
+                batches = [
+                    (topic, number, *each)
+                    for topic, number, rows in _by_partition(records, partition)
+                    for each in self._batches(rows, self._limits.get(topic))
+                ]
+                # Before anything is compressed.
+                self.sent_bytes = sum(batch.size() for _, _, batch, _ in batches)
+                if self.sent_bytes >= THREAD_BYTES:
+                    packed = [each[2] for each in batches if isinstance(each[2], PackedBatch)]
+                    await asyncio.to_thread(compress_all, packed)
                 await producer.begin_transaction()
-                for topic, number, rows in _by_partition(records, partition):
-                    for batch, count in self._batches(rows, self._limits.get(topic)):
-                        # Its sender may be faster than us, and compress it.
-                        size = cast(Any, batch).size()
-                        future = await producer.send_batch(batch, topic, partition=number)
-                        sent.append((topic, future))
-                        self.sent.append((future, count))
-                        self.sent_bytes += size
-                        places.add(TopicPartition(topic, number))
-                        if topic == changelog:
-                            ends.append((future, count))
+                for topic, number, batch, count in batches:
+                    future = await producer.send_batch(batch, topic, partition=number)
+                    sent.append((topic, future))
+                    self.sent.append((future, count))
+                    places.add(TopicPartition(topic, number))
+                    if topic == changelog:
+                        ends.append((future, count))
                 await producer.send_offsets_to_transaction({source: position}, group)
                 for topic, future in sent:
                     await _taken(topic, future)
@@ -212,13 +221,15 @@ class TransactionalProducer:
             return TopicRefusesError(f"there is no topic {', '.join(missing)}")
         return TransactionTimedOutError(f"it did not end {within}")
 
-    def _batches(self, rows: Sequence[Row], limit: int | None) -> Iterable[tuple[object, int]]:
+    def _batches(
+        self, rows: Sequence[Row], limit: int | None
+    ) -> Iterable[tuple[BatchBuilder, int]]:
         if limit is not None:
             rows = [self._fitting(row, limit) for row in rows]
         packed = pack_batches(rows, self._batch_bytes, self._compression)
         return self._built(rows) if packed is None else packed
 
-    def _built(self, rows: Sequence[Row]) -> Iterator[tuple[object, int]]:
+    def _built(self, rows: Sequence[Row]) -> Iterator[tuple[BatchBuilder, int]]:
         """By aiokafka's builder."""
         producer = self._producer
         batch = producer.create_batch()

@@ -3,9 +3,10 @@
 A worker with the agents bars and indicators, an embedded broker, one trade a symbol and second.
 First a backlog, in turn with the bars agent alone and with both, each time by a new deployment: the
 difference of two neighbours is the processor time that indicators add to a closed bar, Kafka and
-state included; printed are the median of the pairs and how far they lie apart. Views are off there:
-how far they get depends on how long a worker runs, not on its agents. Then single seconds: the
-trade that closes a second is sent to each partition, and the time is taken until a `read_committed`
+state included; printed are the median of the pairs and how far they lie apart. The pages' views of
+the bars are waited for: they go on reading while a worker runs, so that one that runs longer comes
+further with the same views; `--no-views` leaves them out of both. Then single seconds: the trade
+that closes a second is sent to each partition, and the time is taken until a `read_committed`
 reader has the indicators of all symbols.
 """
 
@@ -18,6 +19,7 @@ import platform
 import time
 from collections.abc import Sequence
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from statistics import median
 
@@ -38,7 +40,7 @@ from tests.bench.apart import apart, say
 from tests.bench.log import FLUSH, HISTORICAL
 from tests.bench.ticks import BEGIN
 from tests.broker.test_engine_quotes import wait_drained
-from tests.broker.worker import WorkerProcess
+from tests.broker.worker import WorkerProcess, until
 
 SECOND = 1_000_000_000
 PARTITIONS = 2
@@ -78,7 +80,9 @@ class Market:
         return trade(self.names[partition][0], BEGIN + (number + 2) * SECOND, number)
 
 
-def settings_of(broker: EmbeddedBroker, folder: Path, agents: tuple[AgentName, ...]) -> Settings:
+def settings_of(
+    broker: EmbeddedBroker, folder: Path, agents: tuple[AgentName, ...], *, views: bool
+) -> Settings:
     """Bars of a second, the default indicators; the deployment has the folder's name."""
     return Settings(
         deployment=folder.name,
@@ -87,6 +91,7 @@ def settings_of(broker: EmbeddedBroker, folder: Path, agents: tuple[AgentName, .
         topics={"partitions": PARTITIONS},  # type: ignore[arg-type]
         bars={"intervals": "1s"},  # type: ignore[arg-type]
         data_dir=folder,
+        views={"enabled": views},  # type: ignore[arg-type]
         web={"port": 0},  # type: ignore[arg-type]
     )
 
@@ -100,16 +105,25 @@ async def send(settings: Settings, values: Sequence[Sequence[bytes]]) -> None:
 
 
 async def backlog(settings: Settings) -> float:
-    """Processor seconds of a worker without views that drains what is there, and is stopped."""
-    views = settings.views.model_copy(update={"enabled": False})
-    settings = settings.model_copy(update={"views": views})
+    """Processor seconds of a worker that drains what is there, views included, and is stopped."""
     await ensure_topics(settings)
     async with WorkerProcess(settings) as worker:
         await worker.wait_ready()
         await wait_drained(settings, worker)
+        if settings.views.enabled:
+            await until(partial(views_at_end, worker), lambda: worker.tail)
         used = psutil.Process(worker.pid).cpu_times()
         await worker.stop()
     return used.user + used.system
+
+
+async def views_at_end(worker: WorkerProcess) -> bool:
+    """Whether the views of the bars have read all of their topic."""
+    status, text = await worker.get("/api/v1/partitions")
+    if status != HTTPStatus.OK:
+        return False
+    listed = [each for each in decode(text)["partitions"] if each["agent"] == "bars"]
+    return [each["view_behind"] for each in listed] == [0] * PARTITIONS
 
 
 async def seconds(settings: Settings, market: Market, first: int, rounds: int) -> list[float]:
@@ -142,7 +156,7 @@ async def last_read(reader: AIOKafkaConsumer, start: int, count: int) -> None:
 
 
 async def measure(
-    folder: Path, symbols: int, history: int, pairs: int, rounds: int
+    folder: Path, symbols: int, history: int, pairs: int, rounds: int, *, views: bool
 ) -> dict[str, float]:
     """All figures, by what they are of."""
     market = Market(symbols)
@@ -151,7 +165,7 @@ async def measure(
         broker.start()
         broker.wait_ready()
         every = [
-            settings_of(broker, folder / f"both-{number}", ("bars", "indicators"))
+            settings_of(broker, folder / f"both-{number}", ("bars", "indicators"), views=views)
             for number in range(pairs)
         ]
         both = every[-1]
@@ -164,11 +178,12 @@ async def measure(
         bars = symbols * history
         alone, added = [], []
         for number, settings in enumerate(every):
-            without = settings_of(broker, folder / f"alone-{number}", ("bars",))
+            without = settings_of(broker, folder / f"alone-{number}", ("bars",), views=views)
             alone.append(await backlog(without) / bars * 1e6)
             added.append(await backlog(settings) / bars * 1e6 - alone[-1])
             say(f"pair {number + 1} of {pairs}: {alone[-1]:.1f} us a bar, and {added[-1]:.1f}")
-        name = f"indicators add, us a closed bar, all in, {pairs} pairs"
+        how = f"{pairs} pairs" if views else f"{pairs} pairs without views"
+        name = f"indicators add, us a closed bar, all in, {how}"
         figures = {
             "bars alone, us of processor time a trade and bar, median": median(alone),
             f"{name}: median": median(added),
@@ -194,11 +209,12 @@ def main() -> None:
     parser.add_argument("--history", type=int, default=34, help="seconds of the backlog")
     parser.add_argument("--pairs", type=int, default=5, help="bars alone, then with indicators")
     parser.add_argument("--rounds", type=int, default=6, help="single seconds, 2 or more")
+    parser.add_argument("--no-views", action="store_true", help="without the pages' views")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args()
     with apart("closing") as folder:
-        work = partial(measure, folder, chosen.symbols, chosen.history, chosen.pairs, chosen.rounds)
-        figures = run_async(work)
+        sizes = (chosen.symbols, chosen.history, chosen.pairs, chosen.rounds)
+        figures = run_async(partial(measure, folder, *sizes, views=not chosen.no_views))
     print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}")
     for text, figure in figures.items():
         print(f"{figure:10.1f}  {text}")

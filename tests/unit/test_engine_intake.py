@@ -31,11 +31,13 @@ class Consumer:
     """Notes what is paused and resumed."""
 
     def __init__(self) -> None:
+        #: The log's end, if it is known.
+        self.end: int | None = None
         self.paused: set[TP] = set()
         self.resumed = asyncio.Event()
 
     def known_ends(self, partitions: Iterable[TP]) -> dict[TP, int]:
-        return {}
+        return {} if self.end is None else dict.fromkeys(partitions, self.end)
 
     def pause_partitions(self, partitions: Iterable[TP]) -> None:
         self.paused.update(partitions)
@@ -56,7 +58,10 @@ class Worker:
         self.runner, self.state, _ = plain_runner(None)
         self.consumer = Consumer()
         self.clock = 0.0
-        self.engine = Engine(Settings(), [self.runner.stage], HealthState(), Metrics())
+        self.wall = 0
+        self.engine = Engine(
+            Settings(), [self.runner.stage], HealthState(), Metrics(), lambda: self.wall
+        )
         engine = cast("Any", self.engine)
         engine._app = SimpleNamespace(consumer=self.consumer)
         engine.now = lambda: self.clock
@@ -126,3 +131,20 @@ async def test_many_pauses_are_counted_and_not_told_one_by_one(
     # Two of each kind: however different the numbers in them are.
     assert sorted(map(passed.count, set(passed))) == [2, 2]
     assert waiting
+
+
+async def test_a_runner_knows_how_late_its_input_is_while_more_of_it_waits() -> None:
+    worker = Worker()
+    appended = int(batch(0, 2).append_times[-1])
+    for end, ahead, behind in (
+        (None, 0, None),
+        (2, 0, None),
+        (99, 1_500_000_000, 1.5),
+        # The broker's clock is ahead of ours.
+        (99, -1_000_000_000, 0.0),
+    ):
+        worker.consumer.end = end
+        worker.wall = appended + ahead
+        runner = worker.runner
+        await worker.engine.handle(batch(runner.position, runner.position + 2), "bars")
+        assert runner.behind == behind

@@ -85,6 +85,20 @@ def test_rows_come_back_in_order_from_batches_within_the_limit(
     assert found == [(key, value, list(headers)) for key, value, headers in rows]
 
 
+def test_a_batch_compressed_before_is_the_one_that_the_sender_would_compress() -> None:
+    rows: list[Row] = [(b"k%d" % n, b"v" * n, []) for n in range(100)]
+    records, count = packing.compiled_pack(rows, 0, LIMIT)
+    early, late = (PackedBatch(records, count, "lz4") for _ in range(2))
+    late._milliseconds = early._milliseconds
+    size = early.size()
+    packing.compress_all([early])
+    packing.compress_all([early])
+    assert early.size() == size
+    assert bytes(early._build()) == bytes(late._build())
+    assert early.size() == late.size() < size
+    assert read(early) == rows
+
+
 def test_what_compression_does_not_make_smaller_travels_as_it_is() -> None:
     records, count = packing.compiled_pack([(b"k", b"v", [])], 0, LIMIT)
     assert bytes(PackedBatch(records, count, "lz4")._build()).endswith(records)

@@ -1,0 +1,29 @@
+"""How long a checkpoint waits, so that what it costs stays a small part of the work.
+
+A checkpoint costs a transaction however little is in it, and a row that changed ten times between
+two is written once. Where outputs are late anyway, behind a backlog, they may come a little later
+for that: by a tenth of what they are late already. At the log's end nothing is added.
+"""
+
+from __future__ import annotations
+
+from app.setting_groups import CheckpointSettings
+
+#: A checkpoint under backlog waits this many times what freezing the last one cost: 5 % of the CPU.
+COST_RATIO = 20
+#: And this part of the time that outputs are late already.
+LATE_SHARE = 0.1
+_SECOND = 1_000_000_000
+
+
+def output_delay(settings: CheckpointSettings, cost: float, behind: float | None) -> float:
+    """Return for how long (s) an output that is pending waits for more of them.
+
+    Args:
+        cost: processor seconds that freezing the last checkpoint took.
+        behind: how long ago (s) the newest record taken was appended; None where no more waits.
+    """
+    delay = settings.output_delay / _SECOND
+    if behind is None:
+        return delay
+    return min(max(delay, cost * COST_RATIO, behind * LATE_SHARE), settings.max_delay / _SECOND)

@@ -1,0 +1,44 @@
+"""How long a checkpoint waits: live as short as is set, behind a backlog a part of the lateness."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.setting_groups import CheckpointSettings
+from app.streaming.pacing import output_delay
+
+SETTINGS = CheckpointSettings()
+SECONDS = st.floats(0, 1e9)
+
+
+@given(SECONDS)
+def test_at_the_end_of_the_log_nothing_is_added(cost: float) -> None:
+    assert output_delay(SETTINGS, cost, None) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("cost", "behind", "delay"),
+    [
+        # What is late by less than half a second is not made later for it.
+        (0.001, 0.4, 0.05),
+        (0.001, 3.0, 0.3),
+        (0.001, 60.0, 1.0),
+        # A dear checkpoint waits 20 times what it cost.
+        (0.01, 0.4, 0.2),
+        (0.2, 0.0, 1.0),
+    ],
+)
+def test_behind_a_backlog_a_checkpoint_waits_by_its_cost_and_the_lateness(
+    cost: float, behind: float, delay: float
+) -> None:
+    assert output_delay(SETTINGS, cost, behind) == pytest.approx(delay)
+
+
+@given(SECONDS, SECONDS, SECONDS)
+def test_more_lateness_never_shortens_it_and_the_setting_bounds_it(
+    cost: float, behind: float, more: float
+) -> None:
+    first = output_delay(SETTINGS, cost, behind)
+    assert 0.05 <= first <= output_delay(SETTINGS, cost, behind + more) <= 1.0
