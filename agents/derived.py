@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from agents.states import PartitionState
 from app.contracts.outputs import Taken
 from app.exits import RefusalError
 from app.settings import Settings
-from app.streaming.protocols import Progress, Reader
+from app.streaming.protocols import Progress, Reader, RowsOf
 from app.topics import output_topic, output_topics, source_topic
 from tables.derived import DerivedConfiguration, DerivedPartition, load
 from tables.snapshot import StateRefusedError
@@ -34,6 +34,10 @@ def derived_configuration(
 
 class DerivedState(PartitionState[DerivedPartition]):
     """A `DerivedPartition` as the engine wants it."""
+
+    def read_ahead(self, rows_of: RowsOf) -> Iterator[None]:
+        """Entries of its partition."""
+        return self._partition.read_ahead(rows_of)
 
     def take(self, topic_id: str) -> Taken:
         """Freeze a checkpoint."""

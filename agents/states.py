@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from app.contracts.batch import RecordBatch
-from app.streaming.protocols import Recall
+from app.streaming.protocols import Recall, RowsOf
 
 
 class Appliable(Protocol):
@@ -40,6 +40,10 @@ class PartitionState(Generic[Partition]):
     def begin(self, position: int) -> None:
         """Set the first source offset of a new deployment."""
         self._partition.begin(position)
+
+    def read_ahead(self, rows_of: RowsOf) -> Iterator[None]:
+        """Nothing: all that is needed was loaded."""
+        return iter(())
 
     def apply(self, batch: RecordBatch) -> None:
         """Take a batch."""

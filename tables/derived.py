@@ -20,7 +20,7 @@ counts and `dead`. An entry that has changed since the last checkpoint is never 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -36,6 +36,8 @@ ENTRY_PREFIX = b"e"
 _new = tuple.__new__
 
 Entry = TypeVar("Entry")
+#: Of a store: all rows whose keys begin with one of the prefixes.
+RowsOf = Callable[[Iterable[bytes]], Iterator[tuple[bytes, bytes]]]
 
 
 class BadRecordError(ValueError):
@@ -118,6 +120,14 @@ class DerivedPartition(ABC):
     def restore_row(self, key: bytes, row: bytes) -> None:
         """Take in a row of a prefix that the stage loads."""
         raise ValueError(f"unknown row {key!r}")
+
+    def read_ahead(self, rows_of: RowsOf) -> Iterator[None]:
+        """Have in memory what the next records will ask the store for; yields after each piece.
+
+        Args:
+            rows_of: all rows of the store whose keys begin with one of the prefixes.
+        """
+        return iter(())
 
     def stored(self) -> None:  # noqa: B027 - most have nothing to do then
         """What was last taken can be read from the store."""
@@ -259,6 +269,20 @@ class KeyedPartition(DerivedPartition, Generic[Entry]):
             entry = self._entries[key] = self.load_entry(key)
         self._changed[key] = None
         return entry
+
+    def read_ahead(self, rows_of: RowsOf) -> Iterator[None]:
+        """Read entries that are needed soon, as many as may be held; yields after each."""
+        for row_key, _ in rows_of([ENTRY_PREFIX]):
+            key = row_key[len(ENTRY_PREFIX) :]
+            if len(self._entries) >= self.configuration.max_entries:
+                return
+            if key not in self._entries and self.is_needed_soon(key):
+                self._entries[key] = self.load_entry(key)
+            yield
+
+    def is_needed_soon(self, key: bytes) -> bool:
+        """Whether records of a key come often; of those others it is read when one comes."""
+        return True
 
     def load_entry(self, key: bytes) -> Entry:
         """Make an entry of what the store has of it."""

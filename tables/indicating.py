@@ -119,11 +119,17 @@ class IndicatorsPartition(JournaledPartition[IndicatorSet]):
             label: Interval(parse_duration(label), _values_type(each) if each else None)
             for label, each in requests.items()
         }
+        shortest = min(self._intervals, key=lambda label: self._intervals[label].length)
+        self._shortest = b"\0" + shortest.encode()
         self._max_ahead = max_ahead
         self._context_of = context_of
         self._fill_forward = fill_forward
         self._faults = SymbolFaults(partition, configuration.partitions)
         self._buffer = bytearray(1024)
+
+    def is_needed_soon(self, key: bytes) -> bool:
+        """Those of the shortest interval: all of its bars of a moment come at once."""
+        return key.endswith(self._shortest)
 
     def decode(self, key: bytes, row: bytes | None) -> IndicatorSet:
         """Make a set of its row, or a new one."""

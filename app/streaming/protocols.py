@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +10,8 @@ from app.contracts.batch import RecordBatch
 from app.contracts.outputs import Taken
 
 Reader = Callable[[bytes], bytes | None]
+#: Of a store: all rows whose keys begin with one of the prefixes.
+RowsOf = Callable[[Iterable[bytes]], Iterator[tuple[bytes, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,12 @@ class State(Protocol):
 
     def begin(self, position: int) -> None:
         """Set the first source offset of a new deployment."""
+
+    def read_ahead(self, rows_of: RowsOf) -> Iterator[None]:
+        """Have in memory what the next records will ask the store for; yields after each piece.
+
+        It may be left at any point: no result depends on it.
+        """
 
     def apply(self, batch: RecordBatch) -> None:
         """Take a batch that begins at `next`.

@@ -7,6 +7,7 @@ lost to retention, what lies behind its end is of another log.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
@@ -17,6 +18,11 @@ from app.exits import RefusalError
 from app.streaming.protocols import Stage, State
 from app.streaming.restore import Bounds, bounds, catch_up
 from app.streaming.store import PartitionStore
+
+#: Seconds for reading ahead; the rest is read when it is needed.
+AHEAD_SECONDS = 1.0
+#: Seconds of it without a look at the event loop.
+PIECE_SECONDS = 0.01
 
 
 class Restored(NamedTuple):
@@ -66,7 +72,27 @@ async def restore_state(
         state.begin(limits[source].first)
     position = limits[source].first if state.next is None else state.next
     check_position(source, position, limits[source])
+    await read_ahead(state, store)
     return Restored(state, position, records)
+
+
+async def read_ahead(state: State, store: PartitionStore) -> None:
+    """Let a state read what its first records will need, for at most `AHEAD_SECONDS`.
+
+    Otherwise the first second of bars after a start waits for the entries of all symbols.
+
+    Raises:
+        StoreDamagedError: the store cannot be read.
+    """
+    now = asyncio.get_running_loop().time
+    until, pause_at = now() + AHEAD_SECONDS, 0.0
+    for _ in state.read_ahead(store.rows):
+        if now() >= until:
+            return
+        if now() >= pause_at:
+            # Heart-beats, probes and the other partitions have their turn.
+            await asyncio.sleep(0)
+            pause_at = now() + PIECE_SECONDS
 
 
 def check_position(source: TopicPartition, position: int, limits: Bounds) -> None:

@@ -110,6 +110,8 @@ class PartitionRunner:
         self.uncommitted_since: float | None = None
         self._uncommitted = Uncommitted()
         self._cost = 0.0
+        #: Whether a checkpoint was committed since it went on: somebody waits for the first one.
+        self._published = False
         self._busy = asyncio.Lock()
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -253,7 +255,8 @@ class PartitionRunner:
             return 0.0
         due = self._dirty_since + settings.row_delay / _SECOND
         if self._output_since is not None:
-            delay = output_delay(settings, self._cost, self.behind)
+            late = self.behind if self._published or self.behind is None else 0.0
+            delay = output_delay(settings, self._cost, late)
             due = min(due, self._output_since + delay)
         return 0.0 if not self._room.is_set() else due - now
 
@@ -304,6 +307,7 @@ class PartitionRunner:
             if self._state is not None:
                 self._state.stored()
             self.trouble = None
+            self._published = True
             self._room.set()
             self.checkpointed_at = time.monotonic()
             # What came in meanwhile waits for the next one.
@@ -420,7 +424,7 @@ class PartitionRunner:
 
     def resume(self) -> None:
         """Be ready with the state that is there."""
-        self.ready = True
+        self.ready, self._published = True, False
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._checkpoint_when_due())
 

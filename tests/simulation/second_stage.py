@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from app.contracts.batch import RecordBatch
 from app.contracts.outputs import OutputRecord, Taken
 from app.exits import RefusalError
-from app.streaming.protocols import Progress, Reader
+from app.streaming.protocols import Progress, Reader, RowsOf
 
 EMIT_EVERY = 2
 FORGET_EVERY = 5
@@ -113,6 +113,10 @@ class FoldState:
     def clock_due(self, idle: int) -> int | None:
         """It has no clock."""
         return None
+
+    def read_ahead(self, rows_of: RowsOf) -> Iterator[None]:
+        """It has all that it needs."""
+        return iter(())
 
     def announcements(self) -> Sequence[bytes]:
         """It has nothing to say."""

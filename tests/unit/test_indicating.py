@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -48,6 +49,10 @@ class Held(Kept):
         configuration = DerivedConfiguration(1, "hash", 10_000, max_entries=self.entries)
         new = IndicatorsPartition(configuration, 0, self.rows.get, REQUESTS, MAX_AHEAD)
         self.state: IndicatorsPartition = load(new, "topic", self.rows.get, ())
+
+    def rows_of(self, prefixes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Rows of the store with these prefixes."""
+        return ((key, row) for key, row in sorted(self.rows.items()) if key[:1] in prefixes)
 
     def take(self, values: Sequence[bytes], base: int) -> None:
         """Take values, appended 1,000 s after the epoch."""
@@ -96,14 +101,16 @@ VALUES = st.one_of(
 ).map(encoder.encode)
 
 
-@given(st.lists(st.tuples(st.lists(VALUES, max_size=30), st.booleans()), max_size=8))
-def test_entries_that_are_forgotten_and_new_owners_change_nothing(
-    batches: list[tuple[list[bytes], bool]],
+@given(
+    st.lists(st.tuples(st.lists(VALUES, max_size=30), st.booleans(), st.integers(0, 6)), max_size=8)
+)
+def test_entries_that_are_forgotten_or_read_ahead_and_new_owners_change_nothing(
+    batches: list[tuple[list[bytes], bool, int]],
 ) -> None:
-    few, all_of_them = Held(1), Held(100)
+    few, ahead, all_of_them = Held(1), Held(3), Held(100)
     base = 0
-    for values, moved in batches:
-        for each in (few, all_of_them):
+    for values, moved, steps in batches:
+        for each in (few, ahead, all_of_them):
             each.take(values, base)
             each.checkpoint()
         base += len(values)
@@ -111,9 +118,24 @@ def test_entries_that_are_forgotten_and_new_owners_change_nothing(
         assert few.state.rows <= 1
         if moved:
             few.open()
-        assert few.state.counts == all_of_them.state.counts
-    assert few.published == all_of_them.published
-    assert few.rows == all_of_them.rows
+            ahead.open()
+            list(islice(ahead.state.read_ahead(ahead.rows_of), steps))
+            assert ahead.state.rows <= min(steps, 3)
+        assert few.state.counts == ahead.state.counts == all_of_them.state.counts
+    assert few.published == ahead.published == all_of_them.published
+    assert few.rows == ahead.rows == all_of_them.rows
+
+
+def test_entries_of_the_shortest_interval_are_read_ahead() -> None:
+    held = Held(100)
+    for number in range(20):
+        values = [encoder.encode(bar(symbol, "1s", number, 0)) for symbol in SYMBOLS]
+        held.take([*values, encoder.encode(bar("SPY", "2s", number, 0))], 4 * number)
+        held.checkpoint()
+    held.open()
+    assert held.state.rows == 0
+    list(held.state.read_ahead(held.rows_of))
+    assert held.state.rows == len(SYMBOLS)
 
 
 @given(BARS, st.sampled_from(sorted(BAD)), st.booleans())

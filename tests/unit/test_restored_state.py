@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from app.exits import RefusalError
 from app.observe.metrics import Metrics
 from app.settings import Settings
+from app.streaming import restored_state as module
 from app.streaming import runner as runner_module
-from app.streaming.protocols import Progress, Stage
+from app.streaming.protocols import Progress, RowsOf, Stage
 from app.streaming.restore import Bounds
 from app.streaming.restored_state import Restored, check_position, restore_state
 from app.streaming.runner import PartitionRunner, RunnerContext
@@ -77,6 +78,12 @@ class State:
     def begin(self, position: int) -> None:
         self.next = position
 
+    def read_ahead(self, rows_of: RowsOf) -> Iterator[None]:
+        self.ahead: list[bytes] = []
+        for key, _ in rows_of([b"a", b"b"]):
+            self.ahead.append(key)
+            yield
+
 
 def stage(following: int | None) -> Stage:
     def load(partition: int, topic_id: str, read: Any, rows: Any) -> State:
@@ -122,6 +129,17 @@ async def test_the_end_of_the_source_is_asked_behind_the_rows(tmp_path: Path) ->
     kafka = Kafka(Bounds(7, 20))
     kafka.meanwhile = 5
     assert (await restored(tmp_path / "other", kafka, 25)).position == 25
+
+
+async def test_what_is_needed_soon_is_read_before_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await restored(tmp_path / "s", Kafka(Bounds(7, 20)), 12)
+    assert cast("State", found.state).ahead == [key for key, _ in ROWS]
+    monkeypatch.setattr(module, "AHEAD_SECONDS", 0.0)
+    found = await restored(tmp_path / "other", Kafka(Bounds(7, 20)), 12)
+    # One piece: the time is looked at behind it.
+    assert cast("State", found.state).ahead == [ROWS[0][0]]
 
 
 class FullStore(PartitionStore):
