@@ -56,6 +56,7 @@ class PredictionsStage(DerivedStage):
             (CHAMPION, *chosen.challengers),
             _feature_sets(settings),
             chosen.max_horizon,
+            settings.bars.fill_forward,
         )
         _check_indicators(settings, wants)
         place = settings.models.registry or settings.data_dir / "models"

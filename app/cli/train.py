@@ -211,6 +211,7 @@ def _publish(
             task.instruments,
             created=created,
             across_sessions=task.across_sessions,
+            fill_forward=task.fill_forward,
             commit=commit_of(CHECKOUT),
         )
         published = publish_model(registry, description, trained.model.model)

@@ -100,12 +100,12 @@ class ServedVersion:
 class _Predictor:
     """The agent's partitions, for one version that is the champion from the first record on."""
 
-    def __init__(self, served: ServedVersion, entries: int) -> None:
+    def __init__(self, served: ServedVersion, entries: int, *, fill_forward: bool) -> None:
         registry, model, version = served.registry, served.model, served.version
         partitions = served.partitions
         manifest = registry.manifest(model, version)
         interval = manifest.interval
-        wants = Wants({model: interval}, (CHAMPION,), [served.kind], manifest.horizon)
+        wants = Wants({model: interval}, (CHAMPION,), [served.kind], manifest.horizon, fill_forward)
         catalog = Catalog(lambda: registry, wants, 1, 2**62)
         loaded = catalog.serving(registry.load(model, version))
         intervals = {interval: parse_duration(interval)}
@@ -172,7 +172,7 @@ def predict_bars(
         TrainingError: XGBoost is not installed.
     """
     series = series_of(bars, fill_forward=fill_forward)
-    predictor = _Predictor(served, entries=len(series) + 1)
+    predictor = _Predictor(served, len(series) + 1, fill_forward=fill_forward)
     total = sum(map(len, series.values()))
     homes = {symbol: partition_of(symbol.encode(), served.partitions) for symbol in series}
     records = _indicators(series, served.kind, served.instruments, fill_forward)
@@ -201,7 +201,7 @@ def predict_versions(
     """
     partitions = served.partitions
     entries = len({bar.symbol for each in versions for bar in each.bars}) + 1
-    predictor = _Predictor(served, entries)
+    predictor = _Predictor(served, entries, fill_forward=fill_forward)
     configuration = DerivedConfiguration(partitions, "", 2**31, entries)
     requests = {served.interval: _requests(served.kind)}
     states: dict[int, IndicatorsPartition] = {}

@@ -92,6 +92,7 @@ def publish_online(
         market=markets_of(task.instruments, rows.symbols) or None,
         libraries={"candlewick": __version__},
         across_sessions=task.across_sessions,
+        fill_forward=task.fill_forward,
         commit=commit_of(CHECKOUT),
         progress=lambda done, total: progress("learn", done, total),
     )

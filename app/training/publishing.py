@@ -17,6 +17,7 @@ from typing import Final
 from app import __version__
 from app.training.writing import MODEL
 from models.predicting.manifest import (
+    FILL_FORWARD,
     Description,
     Manifest,
     TrainedMarket,
@@ -110,6 +111,7 @@ def describe(
     *,
     created: int,
     across_sessions: bool = False,
+    fill_forward: bool = False,
     more_scores: Mapping[str, dict[str, float]] | None = None,
     commit: str | None = None,
 ) -> Description:
@@ -121,6 +123,7 @@ def describe(
         instruments: by which the features were computed.
         created: ns.
         across_sessions: whether targets lay across the end of a session.
+        fill_forward: whether bars without trades were input.
         more_scores: figures beside those of the model and the baselines.
         commit: of the code, if it is known.
 
@@ -141,7 +144,8 @@ def describe(
         fitted_rows=model.fitted_rows,
         calibration_rows=model.calibration_rows,
         symbols=model.symbols,
-        parameters=model.parameters | {"across_sessions": across_sessions, "trees": model.rounds},
+        parameters=model.parameters
+        | {"across_sessions": across_sessions, FILL_FORWARD: fill_forward, "trees": model.rounds},
         importance=model.importance,
         libraries=model.libraries | {"candlewick": __version__},
         commit=commit,
@@ -178,6 +182,7 @@ def _same(one: Manifest, other: Manifest) -> bool:
         == (other.kind, other.feature_set, other.feature_names)
         and (one.interval, one.horizon) == (other.interval, other.horizon)
         and (one.calibration, one.market) == (other.calibration, other.market)
+        and one.fill_forward == other.fill_forward
     )
 
 

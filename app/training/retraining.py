@@ -195,6 +195,7 @@ def _champion(registry: Registry, policy: Policy, task: Task) -> LoadedVersion |
         found = f"a horizon of {manifest.horizon} bars"
         raise MismatchedModelError(where, found, f"{task.horizon} bars")
     for each in (version, *version.members):
+        each.manifest.require_filling(where, fill_forward=task.fill_forward)
         for market in markets_of(task.instruments, each.manifest.symbols):
             for symbol in market.symbols:
                 each.manifest.require_market(where, symbol, market.fingerprint)
@@ -216,6 +217,7 @@ def _publish(
         task.instruments,
         created=created,
         across_sessions=task.across_sessions,
+        fill_forward=task.fill_forward,
         more_scores={"against_champion": figures} if figures else {},
         commit=commit_of(CHECKOUT),
     )

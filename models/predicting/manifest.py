@@ -25,6 +25,8 @@ from models.predicting.registry_errors import CorruptModelError, MismatchedModel
 FORMAT = 1
 #: The model itself, in `scores`; beside it must be all of `BASELINES`.
 MODEL = "model"
+#: Among `parameters`: whether bars without trades were input.
+FILL_FORWARD = "fill_forward"
 #: Of models and aliases: they become folders.
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -213,6 +215,22 @@ class Manifest(Description, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if self.interval != interval:
             raise MismatchedModelError(file, f"bars of {self.interval}", f"bars of {interval}")
 
+    @property
+    def fill_forward(self) -> bool | None:
+        """Whether bars without trades were input; None where it is not known, as in older ones."""
+        found = self.parameters.get(FILL_FORWARD)
+        return None if found is None else bool(found)
+
+    def require_filling(self, file: str, *, fill_forward: bool) -> None:
+        """Check that bars without trades were input where they are, and not where they are not.
+
+        Raises:
+            MismatchedModelError: the features of the training are others.
+        """
+        if self.fill_forward not in (None, fill_forward):
+            found = f"trained with {_filling(not fill_forward)}"
+            raise MismatchedModelError(file, found, _filling(fill_forward))
+
     def require_market(self, file: str, symbol: str, fingerprint: str) -> None:
         """Check that features of a symbol come from a calendar that was trained on.
 
@@ -230,6 +248,10 @@ class Manifest(Description, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         named = " or ".join(f"{each.name} ({each.fingerprint:.16})" for each in own)
         found = f"trained with the calendar {named}"
         raise MismatchedModelError(file, found, f"{fingerprint:.16}, that of {symbol} here")
+
+
+def _filling(fill_forward: bool) -> str:
+    return f"bars.fill_forward {'on' if fill_forward else 'off'}"
 
 
 def draft_manifest(description: Description, files: Mapping[str, bytes]) -> Manifest:

@@ -26,7 +26,7 @@ from models.predicting.baselines import baseline_predictions
 from models.predicting.boosting import TrainingError
 from models.predicting.conformal import ALPHA, Calibration, Intervals, calibrate, walk_intervals
 from models.predicting.dataset import TrainingSet
-from models.predicting.manifest import MODEL, Description, TrainedMarket
+from models.predicting.manifest import FILL_FORWARD, MODEL, Description, TrainedMarket
 from models.predicting.online import Configuration, Note, OnlinePredictor
 from models.predicting.online_version import FILE, KIND, write_online
 from models.predicting.scoring import Score, score
@@ -202,6 +202,7 @@ def new_online_version(
     market: tuple[TrainedMarket, ...] | None = None,
     libraries: dict[str, str] | None = None,
     across_sessions: bool = False,
+    fill_forward: bool = False,
     commit: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Description, dict[str, bytes], OnlineRun]:
@@ -216,6 +217,7 @@ def new_online_version(
         market: calendars by which the features were computed.
         libraries: versions to be named beside those of river and numpy.
         across_sessions: whether targets lay across the end of a session.
+        fill_forward: whether bars without trades were input.
         commit: of the code, if it is known.
         progress: is told how many rows are done.
 
@@ -240,7 +242,7 @@ def new_online_version(
         fitted_rows=len(rows),
         calibration_rows=len(run.scored),
         symbols=rows.symbols,
-        parameters=parameters | {"across_sessions": across_sessions},
+        parameters=parameters | {"across_sessions": across_sessions, FILL_FORWARD: fill_forward},
         libraries={"python": platform.python_version()}
         | {each: importlib.metadata.version(each) for each in LIBRARIES}
         | (libraries or {}),

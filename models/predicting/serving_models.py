@@ -108,12 +108,14 @@ class Wants:
         aliases: that are followed, of each model.
         kinds: feature sets that are kept.
         longest: horizon, in bars.
+        fill_forward: whether bars without trades are input.
     """
 
     intervals: Mapping[str, str]
     aliases: Sequence[str]
     kinds: Sequence[type[FeatureSet]]
     longest: int
+    fill_forward: bool = False
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -250,5 +252,8 @@ class Catalog:
             ModelError: it is not for what is wanted, or broken.
             TrainingError: XGBoost is not installed.
         """
-        features = self.wants.index_of(version.manifest, version.where("manifest.json"))
+        place = version.where("manifest.json")
+        features = self.wants.index_of(version.manifest, place)
+        for each in (version, *version.members):
+            each.manifest.require_filling(place, fill_forward=self.wants.fill_forward)
         return Serving(make_predictor(version), features, version.sha256)

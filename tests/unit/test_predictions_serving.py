@@ -317,6 +317,7 @@ def test_a_version_that_is_gone_predicts_nothing_until_it_is_back(tmp_path: Path
         ({"feature_set": "small@2:0123456789abcdef"}, "feature set small@2:0123456789abcdef"),
         ({"interval": "5m"}, "bars of 5m"),
         ({"horizon": 11}, "a horizon of 11 bars"),
+        ({"parameters": {"fill_forward": True}}, "trained with bars.fill_forward on"),
         ({"feature_names": ("rsi", "return_1")}, "feature 1 is 'rsi'"),
     ],
 )

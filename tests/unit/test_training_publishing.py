@@ -20,6 +20,7 @@ from app.training.publishing import (
 )
 from models.predicting.conformal import Calibration
 from models.predicting.manifest import (
+    FILL_FORWARD,
     Description,
     Manifest,
     TrainedMarket,
@@ -73,6 +74,7 @@ def test_a_version_says_all_that_is_known_of_its_model(model: TrainedModel, tmp_
     assert manifest.libraries == model.libraries | {"candlewick": __version__}
     assert manifest.parameters == model.parameters | {
         "across_sessions": False,
+        "fill_forward": False,
         "trees": model.rounds,
     }
     assert manifest.market == (TrainedMarket("24/7", "24/7", ("S0", "S1")),)
@@ -173,6 +175,30 @@ def test_a_symbol_needs_a_calendar_that_was_trained_on(
     else:
         with pytest.raises(MismatchedModelError, match=f"here: trained with .* {symbol} here"):
             manifest.require_market("here", symbol, fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("trained", "here", "fault"),
+    [
+        (True, True, None),
+        (False, False, None),
+        (True, False, "trained with bars.fill_forward on; expected bars.fill_forward off"),
+        (False, True, "trained with bars.fill_forward off; expected bars.fill_forward on"),
+        # Of before it was told.
+        (None, True, None),
+    ],
+)
+def test_bars_without_trades_are_input_in_both_or_in_neither(
+    trained: bool | None, here: bool, fault: str | None
+) -> None:
+    parameters = {} if trained is None else {FILL_FORWARD: trained}
+    manifest = draft_manifest(described(parameters=parameters), FILES)
+    if fault is None:
+        manifest.require_filling("here", fill_forward=here)
+        return
+    with pytest.raises(MismatchedModelError) as refused:
+        manifest.require_filling("here", fill_forward=here)
+    assert str(refused.value) == f"here: {fault}"
 
 
 def test_a_manifest_that_names_no_calendar_reads_and_fits() -> None:
