@@ -26,8 +26,6 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-import os
-
 cdef extern from *:
     """
     #define candlewick_prefetch(place) __builtin_prefetch(place)
@@ -50,14 +48,12 @@ cdef enum:
     LONGEST = 65535
 
 cdef int64_t MINUTE = 60_000_000_000
-cdef uint64_t MULTIPLIER = 0x9E3779B97F4A7C15ULL
-#: Of this process: who writes ids cannot know which fall together.
-cdef uint64_t SEED = int.from_bytes(os.urandom(8), "little")
 #: Of an entry's key: numbers, not a text. No pointer has this bit.
 cdef uint64_t NUMBERS = 1ULL << 63
 #: A watermark at which nothing is remembered.
 cdef int64_t NEVER = (1ULL << 63) - 1
 
+include "_hashing.pxi"
 include "_ids_texts.pxi"
 include "_ids_prefixes.pxi"
 include "_ids_rows.pxi"

@@ -55,6 +55,9 @@ cdef enum:
     MAX_CONDITIONS_TEXT = 512
 
 
+include "_hashing.pxi"
+
+
 cdef struct Slot:
     uint64_t hash
     char *text
@@ -94,12 +97,8 @@ cdef class TextTable:
         return self.find(PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
 
     cdef int32_t find(self, const char *text, Py_ssize_t length) except -1 nogil:
-        cdef uint64_t hashed = 14695981039346656037ULL
-        cdef Py_ssize_t index
-        for index in range(length):
-            hashed = (hashed ^ <uint8_t>text[index]) * 1099511628211ULL
-        hashed ^= hashed >> 29
-        index = <Py_ssize_t>(hashed & <uint64_t>self.mask)
+        cdef uint64_t hashed = hash_of(<const uint8_t *>text, length)
+        cdef Py_ssize_t index = <Py_ssize_t>(hashed & <uint64_t>self.mask)
         cdef Slot *slot
         while True:
             slot = &self.slots[index]
@@ -108,7 +107,7 @@ cdef class TextTable:
             if (
                 slot.hash == hashed
                 and slot.length == length
-                and memcmp(slot.text, text, length) == 0
+                and is_same(<const uint8_t *>slot.text, <const uint8_t *>text, length)
             ):
                 return slot.code
             index = (index + 1) & self.mask
@@ -158,17 +157,17 @@ include "_kernel_reading.pxi"
 include "_kernel_packed.pxi"
 
 
-cdef inline char *write_identity(Row *row, char *to) noexcept nogil:
+cdef inline uint8_t *write_identity(Row *row, uint8_t *to) noexcept nogil:
     """symbol NUL venue NUL id, as `join_identity` makes it; the place behind it."""
-    memcpy(to, row.symbol.start, row.symbol.length)
+    copy_text(to, <const uint8_t *>row.symbol.start, row.symbol.length)
     to += row.symbol.length
     to[0] = 0
     to += 1
-    memcpy(to, row.venue.start, row.venue.length)
+    copy_text(to, <const uint8_t *>row.venue.start, row.venue.length)
     to += row.venue.length
     to[0] = 0
     to += 1
-    memcpy(to, row.trade_id.start, row.trade_id.length)
+    copy_text(to, <const uint8_t *>row.trade_id.start, row.trade_id.length)
     return to + row.trade_id.length
 
 
@@ -238,8 +237,8 @@ def parse(
     memset(&packed_order, 0, sizeof(Order))
     cdef const char *start
     cdef Py_ssize_t room = 32 * count + LONGEST_IDENTITY, at = 0
-    cdef char *identities = <char *>malloc(room)
-    cdef char *larger
+    cdef uint8_t *identities = <uint8_t *>malloc(room)
+    cdef uint8_t *larger
     if identities == NULL:
         raise MemoryError
     try:
@@ -274,7 +273,7 @@ def parse(
                 if row.trade_id.length:
                     if at + LONGEST_IDENTITY > room:
                         room *= 2
-                        larger = <char *>realloc(identities, room)
+                        larger = <uint8_t *>realloc(identities, room)
                         if larger == NULL:
                             with gil:
                                 raise MemoryError
@@ -284,6 +283,6 @@ def parse(
                     identity_length[index] = <int32_t>(at - identity_begin[index])
                 good[index] = 1
                 found += 1
-        return found, PyBytes_FromStringAndSize(identities, at)
+        return found, PyBytes_FromStringAndSize(<char *>identities, at)
     finally:
         free(identities)
