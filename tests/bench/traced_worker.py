@@ -15,16 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
-
 from app.application import app, settings
-from app.streaming import runner
-from app.streaming.engine import Engine
 from app.streaming.runner import PartitionRunner
-from app.streaming.tables import StateRecovery
-from app.streaming.transaction import TransactionalProducer
-from app.streaming.transport import Consumer
 from tests.bench.pauses import TRACE_FOLDER
+from tests.bench.traced_steps import STEPS
 
 __all__ = ["app"]
 
@@ -81,18 +75,7 @@ def _trace_accept() -> None:
     PartitionRunner.accept = accepted  # type: ignore[method-assign]
 
 
-trace(Engine, "on_revoked", "checkpoint at revoke", _nothing)
-trace(Engine, "stop", "stop", _nothing)
-trace(PartitionRunner, "restore", "restore", _partition)
-trace(PartitionRunner, "close", "close", _partition)
-trace(TransactionalProducer, "start", "restore: fence", _nothing)
-trace(runner, "topic_ids", "restore: topic ids", _nothing)
-trace(runner, "bounds", "restore: bounds", _nothing)
-trace(runner, "catch_up", "restore: read the changelog", _nothing)
-trace(CoordinatorGroupRebalance, "perform_group_join", "join", _nothing)
-trace(GroupCoordinator, "ensure_active_group", "group protocol", _nothing)
-trace(GroupCoordinator, "_maybe_leave_group", "leave group", _nothing)
-trace(Consumer, "perform_seek", "seek", _nothing)
-trace(StateRecovery, "on_recovery_completed", "recovery completed", _nothing)
+for owner, name, step in STEPS:
+    trace(owner, name, step, _partition if owner is PartitionRunner else _nothing)
 _trace_accept()
 note("start", time.time(), time.time())

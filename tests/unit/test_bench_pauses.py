@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+
+import pytest
+
 from tests.bench.pauses import Happening, describe, longest_pause, pauses
+from tests.bench.traced_steps import STEPS
 
 TIMES = [1.0, 1.5, 4.0, 4.5, 10.0, 10.5]
+
+
+@pytest.mark.parametrize(("owner", "name", "step"), STEPS)
+def test_what_is_timed_is_there(owner: object, name: str, step: str) -> None:
+    assert inspect.iscoroutinefunction(getattr(owner, name)), step
 
 
 def test_a_pause_belongs_to_the_span_in_which_it_ends() -> None:
