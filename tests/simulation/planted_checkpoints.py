@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -23,9 +24,12 @@ from tests.simulation.planted_tools import Deed, changed, fault
 Records = Mapping[str, Sequence[Row]]
 Pieces = Iterator[tuple[str | None, Sequence[Row]]]
 #: In `TransactionalProducer.publish`: what is sent, in its order; None ends a transaction.
-_LOOP = "for topic, number, rows in _by_partition(records, partition):"
-_PIECEWISE = """for topic, rows in pieces(records, changelog):
-    number = partition
+_ROWS = "for topic, number, rows in _by_partition(records, partition)"
+_PIECES = "for topic, number, rows in pieces(records, changelog, partition)"
+_BATCHES = "for each in self._batches(rows, self._limits.get(topic))"
+_OR_END = "for each in ([end] if topic is None else self._batches(rows, self._limits.get(topic)))"
+_LOOP = "for topic, number, batch, count in batches:"
+_PIECEWISE = f"""{_LOOP}
     if topic is None:
         await between(producer, sent)
         continue"""
@@ -46,8 +50,18 @@ def _piecewise(deed: Deed, pieces: Callable[[Records, str], Pieces]) -> Any:
         await producer.commit_transaction()
         await producer.begin_transaction()
 
+    def numbered(
+        records: Records, changelog: str, partition: int
+    ) -> Iterator[tuple[str | None, int, Sequence[Row]]]:
+        for topic, rows in pieces(records, changelog):
+            yield topic, partition, rows
+
     return changed(
-        TransactionalProducer, "publish", deed, (_LOOP, _PIECEWISE), pieces=pieces, between=between
+        *(TransactionalProducer, "publish", deed),
+        *((_ROWS, _PIECES), (_BATCHES, _OR_END), (_LOOP, _PIECEWISE)),
+        pieces=numbered,
+        between=between,
+        end=(SimpleNamespace(size=lambda: 0), 0),
     )
 
 
