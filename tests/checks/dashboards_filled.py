@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +196,12 @@ async def _fill(settings: Settings) -> None:
 
 
 async def go_on(settings: Settings) -> None:
-    """Send some seconds of the market, live."""
-    await simulate(settings, MARKET, faults=FAULTS, pace=Pace(seconds=LIVE_SECONDS))
+    """Send some seconds of the market, live.
+
+    With a seed of its own: the same trades once more would be duplicates, of which nothing comes.
+    """
+    market = replace(MARKET, seed=time.time_ns() % 2**31)
+    await simulate(settings, market, faults=FAULTS, pace=Pace(seconds=LIVE_SECONDS))
 
 
 async def _written(found: Filled, worker: WorkerProcess) -> None:

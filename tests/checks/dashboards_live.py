@@ -38,9 +38,8 @@ EMPTY: Final[Mapping[tuple[str, str], str]] = {
 }
 #: What is chosen of a variable that has several values.
 CHOSEN: Final = {"interval": INTERVAL, "model": MODEL}
-#: Grafana has four scrapes, of a second each here. On a busy machine more than that passes between
-#: what the market does last and the last query.
-RATE: Final = "30s"
+#: As Grafana has it for a scrape every second: four of them, and some room.
+RATE: Final = "10s"
 RANGE: Final = "5m"
 #: How often the market goes on where a panel is empty yet.
 ROUNDS: Final = 4
