@@ -4,7 +4,7 @@ Files in the order in which to read them:
 
 - `layout.py`: which topics have columns of their own, and where a row's file lies;
 - `columns.py`: records to Arrow tables and Parquet bytes; `compiled.py` and `_reading.pyx`: flat
-  ones ten times as fast;
+  ones ten times as fast, those with a mapping of floats five times;
 - `manifest.py`: which files are the archive's, and which offsets they hold;
 - `writing.py`: batches of a reader that may repeat itself -> files, each row once (as a sink:
   `app/sinks/archive.py`);

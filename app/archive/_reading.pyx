@@ -1,11 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Records from JSON straight to the numbers and texts of columns: the compiled twin of msgspec.
 
-It reads the form in which msgspec writes a flat record and nothing else: the known fields in their
-order, without spaces, ASCII strings without escapes. Whatever is not certainly that, or has a
-number whose double is not certain, is left to msgspec, record by record: so this code never refuses
-a record and never differs (`tests/unit/test_archive_columns.py`). All of it but the first sight of
-an array runs without the interpreter's lock.
+It reads the form in which msgspec writes a flat record, or one with a mapping of floats, and
+nothing else: the known fields in their order, without spaces, ASCII strings without escapes, no
+name twice. Whatever is not certainly that, or has a number whose double is not certain, is left to
+msgspec, record by record: so this code never refuses a record and never differs
+(`tests/unit/test_archive_columns.py`). All of it but the first sight of an array, or of a name in a
+mapping, runs without the interpreter's lock.
 """
 
 cimport cython
@@ -80,11 +81,17 @@ cdef enum:
     INTEGER = 2
     BOOLEAN = 3
     TEXTS = 4
+    MAPPING = 5
 
-KINDS = {"text": TEXT, "float": FLOAT, "integer": INTEGER, "boolean": BOOLEAN, "texts": TEXTS}
-# Characters of an array; what is longer is left to msgspec.
+KINDS = {
+    "text": TEXT, "float": FLOAT, "integer": INTEGER, "boolean": BOOLEAN, "texts": TEXTS,
+    "mapping": MAPPING,
+}
+# Characters of an array or a name; what is longer is left to msgspec.
 cdef Py_ssize_t MAX_KEY = 512
 cdef Py_ssize_t MAX_BYTES = (1 << 31) - 1
+# In place of the number of a field.
+cdef Py_ssize_t NOTHING = -1
 
 
 cdef struct Cell:
@@ -100,6 +107,13 @@ cdef struct Texts:
     char *start
     Py_ssize_t used
     Py_ssize_t capacity
+
+
+cdef struct Entry:
+    # Of a mapping: a float's bits, where its name ends among all names, and whether it is no null.
+    int64_t bits
+    int32_t end
+    int32_t valid
 
 
 cdef const char *read_number(
@@ -172,11 +186,16 @@ cdef class Reader:
         numbers: says of an array's JSON its number, as eight bytes; None: it is no such array.
     """
 
-    cdef Table arrays
+    cdef Table arrays, names
     cdef Field *fields
     cdef Cell *cells
     cdef Cell *standards
     cdef Texts *texts
+    # `Entry` behind `Entry`; the names are the texts of the mapping, whose number this is.
+    cdef Texts entries
+    cdef Py_ssize_t mapping
+    # Of the mapping that is read: tells a name that is there twice.
+    cdef uint64_t stamp
     cdef Py_ssize_t field_count, type_length
     cdef const char *type_
     # Holds the texts that the pointers above point into.
@@ -185,7 +204,8 @@ cdef class Reader:
     def __cinit__(self, form, numbers):
         cdef Py_ssize_t index
         self.kept = []
-        self.arrays = Table(numbers)
+        self.arrays, self.names = Table(numbers), Table(bytes)
+        self.mapping = NOTHING
         self.field_count = len(form.fields)
         if not self.field_count:
             raise ValueError("a record has fields")
@@ -204,6 +224,7 @@ cdef class Reader:
         if self.texts != NULL:
             for index in range(self.field_count):
                 free(self.texts[index].start)
+        free(self.entries.start)
         free(self.fields)
         free(self.cells)
         free(self.standards)
@@ -222,7 +243,11 @@ cdef class Reader:
         to.optional, to.negative, to.whole = field.optional, field.negative, field.whole
         to.low, to.high = field.low, field.high
         to.shortest, to.longest = field.shortest, field.longest
-        if field.standard is not None:
+        if to.kind == MAPPING:
+            if self.mapping != NOTHING or field.standard is not None:
+                raise ValueError("one mapping at most, and none by default")
+            self.mapping = index
+        elif field.standard is not None:
             start = self.keep(field.standard)
             end = start + len(field.standard)
             if not self.read(start, end, to, &self.standards[index], &start) or start != end:
@@ -233,11 +258,15 @@ cdef class Reader:
     def columns(
         self, values, int64_t[:, ::1] numbers, uint8_t[:, ::1] valid, int64_t[::1] rest
     ):
-        """Read the values of the usual form; return how many they are, and the texts by field.
+        """Read the values of the usual form; return how many they are, and two things more.
 
         `numbers` and `valid` get a column a field: bits of integers and floats, 0 or 1, numbers of
-        arrays, or where a text ends; 1 where there is a value. `rest` gets the rows of the values
-        that are left. All are as long as the values. The texts of other fields are empty.
+        arrays, where a text ends, or with how many entries of all a mapping does; 1 where there is
+        a value. `rest` gets the rows of the values that are left. All are as long as the values.
+
+        The other two: the texts by field, of a mapping its names, empty for other fields; and the
+        mapping's entries: 64 bits of a float, 32 of where its name ends, 32 that say if it is null
+        (0) or not (1).
 
         Raises:
             OverflowError: more than 2 GiB, for places of 32 bits.
@@ -253,7 +282,7 @@ cdef class Reader:
         ):
             raise ValueError(f"arrays are not of {self.field_count} fields of {count} values")
         if count == 0:
-            return 0, [b""] * self.field_count
+            return 0, [b""] * self.field_count, b""
         starts = <const char **>malloc(count * sizeof(char *))
         lengths = <Py_ssize_t *>malloc(count * sizeof(Py_ssize_t))
         try:
@@ -272,7 +301,7 @@ cdef class Reader:
         return made, [
             PyBytes_FromStringAndSize(self.texts[index].start, self.texts[index].used)
             for index in range(self.field_count)
-        ]
+        ], PyBytes_FromStringAndSize(self.entries.start, self.entries.used)
 
     cdef Py_ssize_t run(
         self,
@@ -283,13 +312,18 @@ cdef class Reader:
         uint8_t *valid,
         int64_t *rest,
     ) except -1 nogil:
-        cdef Py_ssize_t row, made = 0, left = 0, index
+        cdef Py_ssize_t row, made = 0, left = 0, index, entries = 0, names = 0
         cdef Cell *cell
         for row in range(count):
             if starts[row] == NULL or not self.scan(starts[row], starts[row] + lengths[row]):
                 rest[left] = row
                 left += 1
+                if self.mapping != NOTHING:
+                    # Less what was read of it.
+                    self.entries.used, self.texts[self.mapping].used = entries, names
                 continue
+            if self.mapping != NOTHING:
+                entries, names = self.entries.used, self.texts[self.mapping].used
             for index in range(self.field_count):
                 cell = &self.cells[index]
                 valid[index * count + made] = cell.valid
@@ -328,7 +362,12 @@ cdef class Reader:
             if at < end and at[0] == before and begins(at + 1, end, field.key, field.key_length):
                 at += 1 + field.key_length
                 before = c','
-                if not self.read(at, end, field, &self.cells[index], &at):
+                if field.kind == MAPPING:
+                    if not self.read_mapping(at, end, field, &self.texts[index], &at):
+                        return 0
+                    self.cells[index].valid = True
+                    self.cells[index].bits = self.entries.used // <Py_ssize_t>sizeof(Entry)
+                elif not self.read(at, end, field, &self.cells[index], &at):
                     return 0
             elif field.missing:
                 self.cells[index] = self.standards[index]
@@ -372,3 +411,51 @@ cdef class Reader:
         cell.valid = True
         behind[0] = at
         return at != NULL
+
+    cdef int read_mapping(
+        self,
+        const char *at,
+        const char *end,
+        const Field *field,
+        Texts *names,
+        const char **behind,
+    ) except -1 nogil:
+        """Whether there are names, none of them twice, with floats; as `read`."""
+        cdef Cell cell
+        cdef Entry entry
+        cdef Slot *slot
+        cdef Span name
+        if at >= end or at[0] != c'{':
+            return 0
+        at += 1
+        self.stamp += 1
+        if at < end and at[0] == c'}':
+            behind[0] = at + 1
+            return 1
+        while True:
+            at = read_text(at, end, &name)
+            if at == NULL or name.length > MAX_KEY or at >= end or at[0] != c':':
+                return 0
+            at += 1
+            slot = self.names.find(name.start, name.length)
+            if slot.stamp == self.stamp:
+                return 0
+            slot.stamp = self.stamp
+            # Without its quotes.
+            self.append(names, name.start + 1, name.length - 2)
+            cell.valid = False
+            cell.bits = 0
+            if field.optional and begins(at, end, b"null", 4):
+                at += 4
+            else:
+                at = read_number(at, end, field, &cell)
+            if at == NULL or at >= end:
+                return 0
+            entry.bits, entry.end, entry.valid = cell.bits, <int32_t>names.used, cell.valid
+            self.append(&self.entries, <const char *>&entry, sizeof(Entry))
+            if at[0] == c'}':
+                behind[0] = at + 1
+                return 1
+            if at[0] != c',':
+                return 0
+            at += 1

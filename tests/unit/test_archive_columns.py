@@ -14,10 +14,19 @@ from hypothesis import strategies as st
 
 from app.archive import compiled
 from app.archive.columns import Decoded, decode, parquet_bytes, read_parquet, schema_of
-from app.archive.compiled import known_form, quick_columns
+from app.archive.compiled import quick_columns
 from app.archive.layout import LAYOUTS
 from app.contracts.predictions import AlternativeRecord, PredictionRecord
-from app.contracts.wire import BarRecord, IndicatorsRecord, QuoteRecord, TradeRecord, encoder
+from app.contracts.record_forms import form_of
+from app.contracts.wire import (
+    AnomalyRecord,
+    BarRecord,
+    IndicatorsRecord,
+    QuoteRecord,
+    TradeRecord,
+    encoder,
+)
+from models.features.windows import FeatureRecord
 from tables.quality.events import QualityEventRecord
 from tests.unit.archive_feeding import FRIDAY, bar
 
@@ -48,10 +57,13 @@ ODD = [
 ]
 
 
-#: Topics whose records are flat.
+#: Topics whose records are flat, or have one mapping of floats.
 AT_ONCE = [
     "activity",
+    "anomalies",
     "bars",
+    "features",
+    "indicators",
     "pairs",
     "portfolio.limits",
     "portfolio.positions",
@@ -133,11 +145,47 @@ QUOTES = st.builds(
     venue=TEXTS,
     source=TEXTS,
 )
+# The last two are the longest that is read at once, and one more.
+ENTRIES = st.sampled_from(["RSI(14)", "EMA(12)", "a.b", "", "ä", 'a"b', "x" * 510, "x" * 511])
+INDICATORS = st.builds(
+    IndicatorsRecord,
+    symbol=NAMES,
+    interval=st.sampled_from(["1s", "1m"]),
+    start=st.integers(0, 2**62),
+    revision=st.integers(0, 3),
+    exact=st.booleans(),
+    values=st.dictionaries(ENTRIES, st.none() | FLOATS, max_size=6),
+)
+FEATURES = st.builds(
+    FeatureRecord,
+    symbol=NAMES,
+    kind=st.sampled_from(["ticks", "quotes"]),
+    window=st.sampled_from(["5m", "day"]),
+    start=st.integers(0, 2**62),
+    end=st.integers(0, 2**62),
+    complete=st.booleans(),
+    values=st.dictionaries(ENTRIES, st.none() | FLOATS | COUNTS, max_size=6),
+)
+ANOMALIES = st.builds(
+    AnomalyRecord,
+    symbol=NAMES,
+    interval=st.sampled_from(["1s", "1m"]),
+    start=st.integers(0, 2**62),
+    revision=st.integers(0, 3),
+    source=st.sampled_from(["prices", "ä"]),
+    score=FLOATS,
+    threshold=FLOATS,
+    is_anomaly=st.booleans(),
+    reason=st.sampled_from(["", "far", 'a"b']),
+    rules=st.sampled_from([(), ("spike",), ("spike", "gap")]),
+    features=st.dictionaries(ENTRIES, FLOATS, max_size=6),
+    learned=st.booleans(),
+)
 
 
 @st.composite
 def mangled(draw: st.DrawFn, records: st.SearchStrategy[msgspec.Struct]) -> bytes | None:
-    """A record as the engine writes it, or with a byte or a field less, more or other."""
+    """A record as the engine writes it, or with a byte, a field or an entry less, more or other."""
     value = encoder.encode(draw(records))
     kind = draw(st.integers(0, 9))
     place = draw(st.integers(0, len(value)))
@@ -151,11 +199,23 @@ def mangled(draw: st.DrawFn, records: st.SearchStrategy[msgspec.Struct]) -> byte
         return msgspec.json.encode(tree)
     if kind == 2:
         return draw(st.none() | st.just(b"{}") | st.just(msgspec.json.format(value)))
+    if kind == 3:
+        # One that may be there already.
+        name = msgspec.json.encode(draw(ENTRIES))
+        return value.replace(b'":{', b'":{' + name + draw(st.sampled_from([b":2.5,", b":null,"])))
     return value
 
 
 @pytest.mark.parametrize(
-    ("topic", "records"), [("bars", BARS), ("ticks", TRADES), ("quotes", QUOTES)]
+    ("topic", "records"),
+    [
+        ("anomalies", ANOMALIES),
+        ("bars", BARS),
+        ("features", FEATURES),
+        ("indicators", INDICATORS),
+        ("quotes", QUOTES),
+        ("ticks", TRADES),
+    ],
 )
 def test_what_is_read_at_once_is_what_msgspec_reads_one_by_one(
     topic: str, records: st.SearchStrategy[msgspec.Struct]
@@ -214,8 +274,86 @@ def test_what_the_contract_has_not_goes_the_exact_way(old: bytes, new: bytes) ->
     assert set(rest.tolist()) <= {1}
 
 
-def test_records_with_maps_or_structures_go_the_exact_way() -> None:
-    known = {topic for topic, layout in LAYOUTS.items() if known_form(layout.record) is not None}
+#: Other entries of `values`, and whether they are read at once.
+VALUES = [
+    (b"{}", True),
+    (b'{"RSI(14)":55}', True),
+    (b'{"RSI(14)":-0.25,"EMA(12)":1e-5,"":null,"{}":null}', True),
+    (b'{"%s":1.5}' % (510 * b"x"), True),
+    (b'{"%s":1.5}' % (511 * b"x"), False),
+    (b'{"RSI(14)":55.5,"EMA(12)":null,"RSI(14)":1.5}', False),
+    (b'{"RSI(14)":55.5,"RSI(14)":null}', False),
+    (b'{"RSI(14)":55.5,"\xc3\xa4":1.5}', False),
+    (b'{"RSI(14)":55.5,"\xff":1.5}', False),
+    (b'{"RSI(14)":55.5,"\\u0041":1.5}', False),
+    (b'{"RSI(14)":55.5,"a\\"b":1.5}', False),
+    (b'{"RSI(14)":9007199254740993}', False),
+    (b'{"RSI(14)":55.5,"EMA(12)":1e999}', False),
+    (b'{"RSI(14)":55.5,"EMA(12)":NaN}', False),
+    (b'{"RSI(14)":55.5,"EMA(12)":true}', False),
+    (b'{"RSI(14)":55.5,"EMA(12)":"1"}', False),
+    (b'{"RSI(14)":55.5,"EMA(12)":{}}', False),
+    (b'{"RSI(14)":55.5,"EMA(12)":}', False),
+    (b'{"RSI(14)":55.5,"EMA(12)"}', False),
+    (b'{"RSI(14)":55.5,"EMA(12)"=1.5}', False),
+    (b'{"RSI(14)":55.5,5:1.5}', False),
+    (b'{"RSI(14)":55.5,}', False),
+    (b'{"RSI(14)":55.5;"EMA(12)":1.5}', False),
+    (b'{"RSI(14)":55.5, "EMA(12)":1.5}', False),
+    (b'{"RSI(14)":55.5,"EMA(12)":1.5', False),
+    (b'{"RSI(14)":55.5]', False),
+    (b'{"RSI(14)":55.5},"more":1', False),
+    (b"[]", False),
+    (b"null", False),
+]
+
+
+@pytest.mark.parametrize(("other", "at_once"), VALUES)
+def test_entries_of_what_is_left_are_no_other_records(other: bytes, at_once: bool) -> None:
+    entries = b'{"RSI(14)":1.25,"EMA(12)":null}'
+    made = [
+        encoder.encode(IndicatorsRecord(symbol, "1m", FRIDAY, 0, True, {})) for symbol in "ABCD"
+    ]
+    values = [
+        each.replace(b'"values":{}', b'"values":' + part)
+        for each, part in zip(made, [entries, other, b"{}", entries], strict=True)
+    ]
+    assert_same("indicators", values)
+    assert_same("indicators", [values[1], *values])
+    columns, rest = quick_columns(IndicatorsRecord, schema_of("indicators"), values)
+    assert rest.tolist() == ([] if at_once else [1])
+    expected = [("RSI(14)", 1.25), ("EMA(12)", None)]
+    assert columns[0].to_pylist() == [*("ABCD" if at_once else "ACD")]
+    assert columns[-1].to_pylist()[0] == columns[-1].to_pylist()[-1] == expected
+
+
+def test_no_entry_is_null_where_the_contract_has_none() -> None:
+    anomaly = AnomalyRecord("A", "1m", FRIDAY, 0, "s", 1.5, 1.0, True, "", (), {"z": 2.5}, False)
+    good = encoder.encode(anomaly)
+    values = [good, good.replace(b'"z":2.5', b'"y":2.5,"z":null'), good]
+    assert_same("anomalies", values)
+    assert decoded("anomalies", values).raw.column("value").to_pylist() == [values[1]]
+    # What lacks stands behind the entries.
+    assert_same("anomalies", [good, good.replace(b',"learned":false', b""), good])
+
+
+def test_thousands_of_names_are_read_at_once() -> None:
+    records = [
+        IndicatorsRecord(
+            f"S{row % 7}", "1m", FRIDAY + row, 0, True,
+            {f"N{row * step % 5_000}": None if step % 9 == 0 else row / step for step in range(40)},
+        )
+        for row in range(500)
+    ]  # fmt: skip
+    values = [encoder.encode(each) for each in records]
+    assert_same("indicators", values)
+    columns, rest = quick_columns(IndicatorsRecord, schema_of("indicators"), values)
+    assert columns[-1].to_pylist() == [list(each.values.items()) for each in records]
+    assert not len(rest)
+
+
+def test_records_with_structures_or_mixed_mappings_go_the_exact_way() -> None:
+    known = {topic for topic, layout in LAYOUTS.items() if form_of(layout.record) is not None}
     assert sorted(known) == AT_ONCE
     for topic in known:
         schema = schema_of(topic)
