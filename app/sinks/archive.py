@@ -4,8 +4,8 @@ The archive keeps its positions itself, in the manifests that name the files: `a
 the loop goes on there, and the group's offsets are only for people. A full disk or a server that
 is away keeps the records in Kafka; a writer that was thought dead loses, with nothing written.
 
-Encoding, compression and files are a thread's, one at a time; `add` only puts aside. Another thread
-keeps the archive small (`archive_upkeep.py`).
+Encoding, compression and files are a thread's, one at a time; `add` only puts aside, also while the
+thread writes. Another thread keeps the archive small (`archive_upkeep.py`).
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class ArchiveDriver(Driver):
     """
 
     NAME: ClassVar[str] = "archive"
+    TAKES_MEANWHILE: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -362,7 +363,8 @@ class ArchiveDriver(Driver):
                     "and has others before offset %d: these are not archived",
                     *(place.topic, place.partition, reading.next),
                 )
-        self._doubts = []
+        # Others may have come meanwhile.
+        self._doubts = [each for each in self._doubts if not (each.sure or each.reading.over)]
 
     def _note_expired(self, place: Place, begin: int, end: int) -> None:
         self._expired += end - begin

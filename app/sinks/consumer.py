@@ -28,6 +28,7 @@ from app.settings import Settings
 from app.sinks.calls import Answer, DriverFaultError, ask_driver, call_driver
 from app.sinks.driver import (
     Driver,
+    Flushed,
     Place,
     SinkConflictError,
     SinkError,
@@ -206,7 +207,7 @@ class SinkLoop:
             if self._new:
                 await self._begin(reader)
             if self._is_due():
-                await self._flush()
+                await self._flush(reader)
         except SinkConflictError:
             raise
         except SinkError as error:
@@ -257,12 +258,13 @@ class SinkLoop:
             not held and now >= self._asked + PASSED_SECONDS
         )
 
-    async def _flush(self) -> None:
+    async def _flush(self, reader: Reader | None = None) -> None:
+        """Have the driver write, and bury culprits; meanwhile read on from `reader`, if it may."""
         self._suspect = True
         began = self._asked = self._monotonic()
         names, tracing = self._full_names, self._tracing
         try:
-            flushed = await self._ask(self.driver.flush(self._now()))
+            flushed = await self._write(reader)
         except (SinkError, DriverFaultError) as error:
             trace_flush(tracing, self.sink, self._monotonic() - began, names, None, error)
             raise
@@ -286,6 +288,24 @@ class SinkLoop:
                 *(first.offset, first.reason),
             )
         self._ledger.tell(flushed.positions)
+
+    async def _write(self, reader: Reader | None) -> Flushed:
+        writing = asyncio.ensure_future(self._ask(self.driver.flush(self._now())))
+        epoch, takes = self._epoch, self.driver.TAKES_MEANWHILE
+        try:
+            while takes and reader is not None and not writing.done():
+                if self.held >= self._full or self._epoch != epoch or self._stopping.is_set():
+                    break
+                fetched = await reader.getmany(timeout_ms=round(BUSY_SECONDS * 1_000))
+                await self._hand_over(reader, fetched)
+        except asyncio.CancelledError:
+            writing.cancel()
+            raise
+        except Exception:
+            # Nobody else writes before it has ended; what it wrote is read again.
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
+        return await writing
 
     async def _commit(self, reader: Reader) -> None:
         owed = self._ledger.owed()

@@ -105,6 +105,9 @@ class Driver(ABC):
     """
 
     NAME: ClassVar[str]
+    #: `add` may be called while a flush is under way: then the loop reads on meanwhile. What comes
+    #: so may be written by that flush or the next one.
+    TAKES_MEANWHILE: ClassVar[bool] = False
 
     @property
     @abstractmethod

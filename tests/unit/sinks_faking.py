@@ -84,6 +84,10 @@ class FakeDriver(Driver):
         self.overlaps = 0
         self._writing = False
 
+    def take_meanwhile(self) -> None:
+        """Take records while a flush is under way."""
+        self.TAKES_MEANWHILE = True  # type: ignore[misc]
+
     def fail(self, call: str, *faults: BaseException | None) -> None:
         """Have the next calls raise."""
         self.faults.setdefault(call, deque()).extend(faults)

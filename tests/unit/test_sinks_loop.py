@@ -242,3 +242,90 @@ async def test_the_lag_is_what_is_not_written_by_topic() -> None:
         world.log.append(TICKS, b"4", b"5")
         await world.until(lambda: world.loop.status.lag == {"bars": 0, "ticks": 2})
         assert world.loop.last_write_age is not None
+
+
+async def test_a_driver_that_may_take_more_while_it_writes_gets_it() -> None:
+    world = World()
+    world.driver.take_meanwhile()
+    world.driver.gate.clear()
+    world.log.append(BARS, b"1")
+    async with world.running():
+        await world.until(lambda: bool(world.of("writing")))
+        world.log.append(BARS, b"2")
+        await world.until(lambda: len(world.of("add")) == 2)
+        assert world.of("flush", "commit") == []
+        world.driver.gate.set()
+        await world.written()
+    assert world.of("commit") == [("commit", {BARS: 1}), ("commit", {BARS: 2})]
+    assert [offset for _, offset, _ in world.driver.written] == [0, 1]
+
+
+async def test_nothing_is_read_while_another_driver_writes() -> None:
+    world = World()
+    world.driver.gate.clear()
+    world.log.append(BARS, b"1")
+    async with world.running():
+        await world.until(lambda: bool(world.of("writing")))
+        world.log.append(BARS, b"2")
+        await world.steps()
+        assert len(world.of("add")) == 1
+        world.driver.gate.set()
+        await world.written()
+
+
+async def test_no_more_is_taken_meanwhile_than_may_be_held() -> None:
+    world = World(sink_settings(max_held_bytes=1024 * 1024))
+    world.driver.take_meanwhile()
+    world.driver.gate.clear()
+    for _ in range(4):
+        world.log.append(BARS, bytes(600_000))
+    async with world.running():
+        await world.until(lambda: len(world.of("add")) == 2)
+        await world.steps()
+        assert len(world.of("add")) == 2
+        world.driver.gate.set()
+        await world.written()
+
+
+async def test_while_partitions_go_and_a_write_is_under_way_nothing_is_read() -> None:
+    world = World()
+    world.driver.take_meanwhile()
+    world.driver.gate.clear()
+    world.log.append(BARS, b"1")
+    world.log.append(OTHER, b"1")
+    async with world.running():
+        await world.until(lambda: bool(world.of("writing")))
+        reader = world.reader
+        reader.script.extend([lambda: world.events.append(("read",))] * 10_000)
+        await world.until(lambda: bool(world.of("read")))
+        gone = asyncio.create_task(reader.rebalance([OTHER]))
+        await world.steps(10)
+        read = len(world.of("read"))
+        await world.steps()
+        assert len(world.of("read")) == read
+        world.driver.gate.set()
+        await gone
+        world.log.append(OTHER, b"2")
+        await world.written(OTHER)
+    assert world.committed == {BARS: 1, OTHER: 2}
+
+
+async def test_a_broker_that_fails_while_it_reads_on_ends_no_write() -> None:
+    world = World()
+    world.driver.take_meanwhile()
+    world.driver.gate.clear()
+    world.log.append(BARS, b"1")
+    async with world.running():
+        await world.until(lambda: bool(world.of("writing")))
+
+        def fail() -> None:
+            raise KafkaConnectionError("away")
+
+        world.reader.script.append(fail)
+        await world.steps()
+        assert len(world.readers) == 1
+        world.driver.gate.set()
+        await world.written()
+    assert len(world.readers) == 2
+    # Written twice, which changes nothing: its offset had not been let go.
+    assert [offset for _, offset, _ in world.driver.written] == [0, 0]
