@@ -3,8 +3,10 @@
 An embedded broker, one worker with the default settings, and an open-loop load: a process of its
 own sends trades of the full contract by a schedule that is fixed beforehand, whatever becomes of
 them (`latency_load.py`). Each carries the time at which it was due, and every latency is counted
-from there, so nothing is left out where load, broker or worker fall behind (coordinated omission);
-how late the load itself was is told. For each rate topics, deployment and processes are new.
+from there, so nothing is left out where load, broker or worker fall behind (coordinated omission),
+and from its append, of which the goals are; how late the load itself was is told. It lingers 5 ms,
+as Kafka's own client does since 4.0 (KIP-1030). For each rate topics, deployment and processes are
+new. The broker is asked to be warm: its first half minute goes to compiling itself.
 
 - row in memory: the worker notes when each batch is applied (`latency_worker.py`);
 - forming bar published: a consumer finds a forming bar of the longest interval that has it;
@@ -226,11 +228,11 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--rates", default=RATES, help="trades a second (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=30.0, help="measured (%(default)s)")
-    parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before (%(default)s)")
+    parser.add_argument("--warm-up", type=float, default=20.0, help="seconds before (%(default)s)")
     parser.add_argument("--symbols", type=int, default=500)
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument(
-        "--linger-ms", type=float, default=1.0, help="of the load's client (default: %(default)s)"
+        "--linger-ms", type=float, default=5.0, help="of the load's client (default: %(default)s)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args()

@@ -64,7 +64,7 @@ class Result:
     faults: Sequence[str]
 
     def goal(self, name: str) -> float | None:
-        """P95 in ms that is asked for, from the due time; None: nothing is."""
+        """P95 in ms that is asked for, from the append; None: nothing is."""
         factor = GOAL_FACTORS.get(self.rate)
         return None if factor is None or name not in GOALS else GOALS[name] * factor
 
@@ -229,7 +229,7 @@ def as_text(result: Result) -> Iterator[str]:
     yield f"{result.rate:,} trades/s: {result.trades:,} measured; ms"
     yield (f"{'':<32}{'from when it was due':^38}  {'from its append':^38}")
     columns = "".join(f"{name:>9}" for name in ("P50", "P95", "P99", "max"))
-    yield f"{'':<32}{columns}   {columns}  goal, P95 from due"
+    yield f"{'':<32}{columns}   {columns}  goal, P95 from append"
     for name, text in NAMES.items():
         since = result.appended.get(name)
         other = " " * 36 if since is None else _columns(since)
@@ -260,5 +260,5 @@ def _verdict(result: Result, name: str) -> str:
     goal = result.goal(name)
     if goal is None:
         return text
-    met = "met" if result.due[name].p95 <= goal else "NOT met"
+    met = "met" if result.appended[name].p95 <= goal else "NOT met"
     return f"  {goal:g}: {met}{text}"

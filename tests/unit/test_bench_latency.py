@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,36 +164,84 @@ def test_what_the_worker_noted_is_read_as_it_was(tmp_path: Path) -> None:
         assert {name: len(file[name]) for name in file.files} == dict.fromkeys(file.files, 0)
 
 
-class FullAtFirst:
-    """A producer whose queue is full when the third trade comes."""
+class Batch:
+    """An aiokafka batch."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[int, bytes]] = []
-        self.refused = 0
+        self.values: list[bytes] = []
+        self.is_built = False
 
-    def produce(self, topic: str, value: bytes, *, partition: int) -> None:
-        """Take a trade."""
+    def append(self, *, key: bytes | None, value: bytes, timestamp: int) -> object:
+        """Take a record."""
+        assert key is None
+        assert not self.is_built
+        self.values.append(value)
+        return timestamp
+
+    def _build(self) -> None:
+        self.is_built = True
+
+
+class Broker:
+    """A producer whose broker refuses the third batch."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int, Batch]] = []
+
+    def create_batch(self) -> Batch:
+        """Return an empty one."""
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> Awaitable[Any]:
+        """Take a batch that is encoded already."""
         assert topic == "ticks"
-        if len(self.sent) == 2 and not self.refused:
-            self.refused += 1
-            raise BufferError
-        self.sent.append((partition, value))
+        assert batch.is_built
+        self.sent.append((time.time_ns(), partition, batch))
+        answer = asyncio.get_running_loop().create_future()
+        if len(self.sent) == 3:
+            answer.set_exception(KafkaTimeoutError())
+        else:
+            answer.set_result(None)
+        return answer
 
-    def poll(self, timeout: float) -> int:
-        """Nothing to tell."""
-        return 0
 
-
-def test_the_load_sends_every_trade_once_in_order_and_never_before_it_is_due() -> None:
-    load, producer = make_load(5_000, 0.01, 5, 2), FullAtFirst()
+async def test_the_load_sends_every_trade_once_in_order_at_the_end_of_its_slot() -> None:
+    load, producer, linger = make_load(5_000, 0.05, 5, 2), Broker(), 5 * MILLISECOND
     begin = time.time_ns()
-    late = latency_load.send(producer, "ticks", load, begin)
-    assert producer.refused == 1
-    assert (late >= 0).all()
-    assert [partition for partition, _ in producer.sent] == load.partition.tolist()
-    records = [msgspec.json.decode(value, type=TradeRecord) for _, value in producer.sent]
-    assert [each.event_time for each in records] == (begin + load.due).tolist()
-    assert len({each.trade_id for each in records}) == len(load)
+    parcels = latency_load.encode(producer, load, begin, linger)
+    assert {len(each) for each in parcels} <= {9, 10, 11}
+    begun = time.time_ns()
+    late, left = await latency_load.send(producer, "ticks", parcels, begin, len(load))
+    for partition in range(2):
+        mine = [each for each in producer.sent if each[1] == partition]
+        records = [
+            (moment, msgspec.json.decode(value, type=TradeRecord))
+            for moment, _, batch in mine
+            for value in batch.values
+        ]
+        places = np.flatnonzero(load.partition == partition)
+        assert [record.event_time for _, record in records] == (begin + load.due[places]).tolist()
+        assert [record.sequence for _, record in records] == (places + 1).tolist()
+        for moment, record in records:
+            end = ((record.event_time - begin) // linger + 1) * linger
+            assert moment >= begin + end - MILLISECOND
+        # Late by what passed since its slot's end; encoding took longer than the first slots.
+        slot = (load.due[places] // linger + 1) * linger
+        assert (late[places] >= np.maximum(0, begun - begin - slot)).all()
+    assert left == len(producer.sent[2][2].values)
+
+
+def test_a_slot_that_is_too_large_for_a_batch_is_told() -> None:
+    class Full(Batch):
+        def append(self, *, key: bytes | None, value: bytes, timestamp: int) -> object:
+            return None
+
+    class Small(Broker):
+        def create_batch(self) -> Batch:
+            return Full()
+
+    with pytest.raises(ValueError, match="trades of a slot are more than"):
+        latency_load.encode(Small(), make_load(5_000, 0.01, 5, 2), BEGIN, 5 * MILLISECOND)
 
 
 def noted_run(folder: Path, load: Load) -> None:
