@@ -77,6 +77,7 @@ class InfluxDriver(Driver):
     """
 
     NAME: ClassVar[str] = "influx"
+    TAKES_MEANWHILE: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._monotonic = settings, monotonic
@@ -190,9 +191,13 @@ class InfluxDriver(Driver):
         return self._flushed()
 
     async def _drain(self, partition: InfluxPartition, now: int) -> None:
-        """Write what a partition holds, until the time is over or a flush has failed elsewhere."""
+        """Write what a partition holds, until the time is over or a flush has failed elsewhere.
+
+        What comes meanwhile is the next flush's, but for what fills the last request.
+        """
+        end = partition.end
         await self._fill(partition, 1)
-        while partition.ready and self._monotonic() < self._until:
+        while partition.ready and self._monotonic() < self._until and not partition.reached(end):
             batch = partition.ready[0]
             ahead = asyncio.ensure_future(self._fill(partition, 2))
             try:

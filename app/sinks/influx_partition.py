@@ -97,6 +97,15 @@ class InfluxPartition:
         """Whether anything is held, were it only a position."""
         return bool(self._held)
 
+    @property
+    def end(self) -> int:
+        """Position behind the last record that is held."""
+        return self._held[-1][0].next
+
+    def reached(self, end: int) -> bool:
+        """Whether all before a position is written."""
+        return self.position is not None and self.position >= end
+
     def add(self, batch: RecordBatch) -> None:
         """Take the next records."""
         size = sum(map(len, filter(None, batch.values))) + OVERHEAD * len(batch)

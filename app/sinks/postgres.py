@@ -9,7 +9,9 @@ writer left them, puts the rows and moves the positions. So a writer that was re
 whenever it wakes. A row has a key and a revision: to put it again changes nothing, and a flush
 whose answer was lost is simply done again.
 
-Before a culprit the position stays, until the next flush: its dead letter may not be written yet.
+Where rows are refused, the server puts them one by one and says which (`Session.sift`); those that
+not even COPY takes are found by halves. Before a culprit the position stays, until the next flush:
+its dead letter may not be written yet.
 
 A replay writes rows alone, wherever it begins: positions, and who moves them, stay as they are, so
 it may run beside the deployment's sink.
@@ -50,6 +52,8 @@ from app.sinks.postgres_tables import TOPICS
 
 #: Records of a held batch at most, so that a flush can be of any size above.
 _PIECE: Final = 2_000
+#: Rows that are put one by one in a statement, which has a time-out.
+SIFTED: Final = 2_000
 #: Bytes that a record takes besides its value.
 _OVERHEAD: Final = 64
 _TICKS: Final = frozenset({"ticks", "quotes"})
@@ -296,12 +300,29 @@ class PostgresDriver(Driver):
 
 async def _put(session: Session, part: Part) -> tuple[int, dict[int, str]]:
     """Put rows; return how many were new or newer, and why others are never taken, by row."""
-    faults: dict[int, str] = {}
     try:
-        return await session.put(part.table, part.whole), faults
-    except RowsRefusedError as error:
-        reason = str(error)
-    written, search = 0, bisect(len(part))
+        return await session.put(part.table, part.whole), {}
+    except RowsRefusedError:
+        # Which of them, is the question from here on.
+        written, faults = 0, dict[int, str]()
+    for begin in range(0, len(part), SIFTED):
+        rows = range(begin, min(begin + SIFTED, len(part)))
+        try:
+            put, found = await session.sift(part.table, part.body(rows))
+        except RowsRefusedError as error:
+            # Not even COPY takes it.
+            put, found = await _halve(session, part, rows, str(error))
+        written += put
+        faults |= {begin + row: reason for row, reason in found.items()}
+    return written, faults
+
+
+async def _halve(
+    session: Session, part: Part, rows: range, reason: str
+) -> tuple[int, dict[int, str]]:
+    """Put rows by halves, until those that COPY refuses are alone; as `_put`, from the first on."""
+    faults: dict[int, str] = {}
+    written, search = 0, bisect(len(rows))
     taken: bool | None = None
     while True:
         try:
@@ -311,8 +332,11 @@ async def _put(session: Session, part: Part) -> tuple[int, dict[int, str]]:
                 # Of a single row the first answer was the reason.
                 faults.setdefault(row, reason)
             return written, faults
+        body = part.body(rows[chosen.start : chosen.stop])
         try:
-            written += await session.put(part.table, part.body(chosen))
+            put, found = await session.sift(part.table, body)
+            written += put
+            faults |= {chosen.start + row: why for row, why in found.items()}
             taken = True
         except RowsRefusedError as error:
             taken = False

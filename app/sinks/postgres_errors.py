@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 import psycopg
+import psycopg.errors
 
 from app.observe.masking import MASK, mask_text
 from app.sinks.driver import SinkError, SinkRefusesError, SinkUnavailableError
@@ -48,6 +49,15 @@ def connect_error(
     return SinkUnavailableError(f"{where} does not answer: {text}")
 
 
+def refusal(state: str) -> str:
+    """Return why a row is refused, by its SQLSTATE."""
+    try:
+        name = psycopg.errors.lookup(state).__name__
+    except KeyError:
+        name = "an error of a newer server"
+    return f"PostgreSQL refuses it: {name} ({state})"
+
+
 def statement_error(
     error: psycopg.Error, where: str, secrets: Collection[str]
 ) -> SinkError | RowsRefusedError:
@@ -55,7 +65,7 @@ def statement_error(
     state = error.sqlstate or ""
     if state.startswith(_OF_ROWS):
         # The server's text may quote the row's.
-        return RowsRefusedError(f"PostgreSQL refuses it: {type(error).__name__} ({state})")
+        return RowsRefusedError(refusal(state))
     text = masked(error.diag.message_primary or str(error), secrets)
     if not state:
         return SinkUnavailableError(f"{where} is away: {text}")

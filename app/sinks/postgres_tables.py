@@ -27,6 +27,8 @@ VERSION: Final = "0001"
 MOMENT: Final = "moment"
 #: Which topics are held up to where, and by whom.
 POSITIONS: Final = "positions"
+#: The temporary table of a connection with what `Table.sift_statement` finds: number and code.
+REFUSED: Final = "pg_temp.candlewick_refused"
 _POSITION: Final = tuple(field.name for field in POSITION if field.name != "append_time")
 #: What names a record of the topics that are never revised; of others see `Layout.identity`. Where
 #: a contract names none, the place in the log does.
@@ -150,16 +152,42 @@ class Table:
         the first. So a row that is put again changes nothing.
         """
         order = [*map(quoted, self.key), *(['"revision" DESC'] if self.revised else [])]
+        return (
+            f"{self._insert(schema)} SELECT DISTINCT ON ({listed(self.key)}) "
+            f"{listed(self.columns)} FROM {self.staging} ORDER BY {', '.join(order)} "
+            f"{self._conflict()}"
+        )
+
+    def sift_statement(self, schema: str) -> str:
+        """Return what puts the rows of `staging` one by one, in their order, but for refused ones.
+
+        `REFUSED` gets their numbers, from 0 on, with PostgreSQL's codes; and in a row of number -1
+        how many others were new or newer. Rows of a table that was empty before a COPY lie in its
+        order, and `ctid` is where they lie.
+        """
+        return (
+            "DO $sift$ DECLARE one record; number bigint := -1; put bigint := 0; changed bigint; "
+            f"BEGIN FOR one IN SELECT ctid AS place FROM {self.staging} ORDER BY ctid LOOP "
+            "number := number + 1; "
+            f"BEGIN {self._insert(schema)} SELECT {listed(self.columns)} FROM {self.staging} "
+            f"WHERE ctid = one.place {self._conflict()}; "
+            "GET DIAGNOSTICS changed = ROW_COUNT; put := put + changed; "
+            "EXCEPTION WHEN data_exception OR integrity_constraint_violation "
+            f"OR program_limit_exceeded THEN INSERT INTO {REFUSED} VALUES (number, SQLSTATE); "
+            f"END; END LOOP; INSERT INTO {REFUSED} VALUES (-1, put::text); END $sift$"
+        )
+
+    def _insert(self, schema: str) -> str:
+        name = f"{quoted(schema)}.{quoted(self.name)}"
+        return f"INSERT INTO {name} AS held ({listed(self.columns)})"
+
+    def _conflict(self) -> str:
         action = "NOTHING"
         if self.revised:
             changed = [each for each in self.columns if each not in self.key]
             values = ", ".join(f"{quoted(each)} = excluded.{quoted(each)}" for each in changed)
             action = f'UPDATE SET {values} WHERE excluded."revision" > held."revision"'
-        return (
-            f"INSERT INTO {quoted(schema)}.{quoted(self.name)} AS held ({listed(self.columns)}) "
-            f"SELECT DISTINCT ON ({listed(self.key)}) {listed(self.columns)} FROM {self.staging} "
-            f"ORDER BY {', '.join(order)} ON CONFLICT ({listed(self.key)}) DO {action}"
-        )
+        return f"ON CONFLICT ({listed(self.key)}) DO {action}"
 
 
 def _tables() -> Iterable[Table]:

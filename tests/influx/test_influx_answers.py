@@ -304,3 +304,21 @@ async def test_a_check_says_what_is_there(fake: FakeInflux, tmp_path: Path) -> N
         "candlewick", "candlewick_ticks", "candlewick_history",
     ]  # fmt: skip
     assert fake.requests == []
+
+
+async def test_what_comes_while_a_flush_writes_is_the_next_ones(fake: FakeInflux) -> None:
+    place = Place("bars", 0)
+    async with opened(settings(fake.url, batch=10)) as driver:
+        driver.add("bars", fetch(bars(25)))
+        fake.gate.clear()
+        flush = asyncio.create_task(driver.flush(NOW))
+        await fake.arrived.get()
+        driver.add("bars", fetch(bars(100, NOW + 200 * MINUTE), base=25))
+        fake.gate.set()
+        told = await flush
+        assert 25 <= told.positions[place] < 125
+        assert driver.due(1e9)
+        assert (await flush_all(driver, {place: 125})).rows == 125 - told.rows
+    times = starts(fake.taken["candlewick"])
+    assert times == sorted(times)
+    assert len(times) == 125

@@ -14,6 +14,7 @@ from app.contracts.wire import BarRecord, ClockRecord, encoder
 from app.sinks.driver import Place, SinkConflictError, SinkRefusesError
 from app.sinks.postgres import PostgresDriver
 from app.sinks.postgres_admin import empty
+from app.sinks.postgres_session import Session
 from app.sinks.postgres_tables import TABLES, tables_of
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.unit.archive_feeding import FRIDAY, bar, batch
@@ -372,3 +373,59 @@ async def test_trades_and_quotes_are_taken_where_the_settings_say_so(
         update={"sinks": settings.sinks.model_copy(update={"ticks": False})}
     )
     assert set(driver_of(settings).topics) - set(driver_of(without).topics) == {"ticks", "quotes"}
+
+
+async def test_many_rows_that_a_constraint_refuses_are_found_with_few_statements(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = fresh(server)
+    schema = settings.postgres.table_schema
+    server.sql(f'ALTER TABLE "{schema}".bars ADD CHECK (close <> 13)')
+    statements: list[str] = []
+    execute = Session.execute
+
+    async def noted(self: Session, statement: str, parameters: Any = None) -> Any:
+        statements.append(statement)
+        return await execute(self, statement, parameters)
+
+    monkeypatch.setattr(Session, "execute", noted)
+    driver = driver_of(settings)
+    values = [bar(f"S{number:04d}", FRIDAY) for number in range(5_000)]
+    bad = [*range(0, 5_000, 97), 1_999, 2_000, 4_999]
+    for number in bad:
+        values[number] = bar(f"S{number:04d}", FRIDAY, close=13.0)
+    # Among the last thousand one that not even COPY takes, which hides no other.
+    values[4_500] = NUL
+    driver.add("bars", batch(0, 0, values))
+    [flushed] = await flush_all(driver)
+    await driver.close()
+    assert [each.offset for each in flushed.culprits] == sorted({*bad, 4_500})
+    assert {each.reason.rpartition(" ")[2] for each in flushed.culprits} == {"(23514)", "(22021)"}
+    assert flushed.rows == 5_000 - len(flushed.culprits)
+    expected = [value for number, value in enumerate(values) if number not in {*bad, 4_500}]
+    assert bars_in(server, settings) == newest(expected)
+    # Halves of all would be some thousand.
+    assert len(statements) < 250
+
+
+async def test_rows_that_are_put_one_by_one_leave_the_highest_revision(
+    server: PostgresServer,
+) -> None:
+    settings = fresh(server)
+    server.sql(f'ALTER TABLE "{settings.postgres.table_schema}".bars ADD CHECK (close <> 13)')
+    driver = driver_of(settings)
+    values = [
+        bar("A", FRIDAY, revision=0),
+        bar("A", FRIDAY, revision=2),
+        bar("A", FRIDAY, revision=1),
+        bar("A", FRIDAY, revision=3, close=13.0),
+        bar("B", FRIDAY, revision=1),
+        bar("B", FRIDAY, revision=0),
+    ]
+    driver.add("bars", batch(0, 0, values))
+    flushed = await driver.flush(FRIDAY)
+    await driver.close()
+    assert [each.offset for each in flushed.culprits] == [3]
+    assert bars_in(server, settings) == newest(
+        [each for each in values if b'"close":13' not in each]
+    )
