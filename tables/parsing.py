@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -27,14 +26,6 @@ from tables.identifiers import SEPARATOR, join_identity
 from tables.packed_texts import PackedTexts
 from tables.symbols import Conditions, Sources, Symbols
 from tables.texts import compiled_parse
-
-
-@runtime_checkable
-class Packed(Protocol):
-    """Values that compiled code finds by their addresses (`PackedValues` of app/streaming)."""
-
-    begins: Int64Array
-    lengths: npt.NDArray[np.int32]
 
 
 #: What decoding a value may raise; nothing else is a bad record.
@@ -102,8 +93,9 @@ class Parser:
         parsed = Parsed.empty(len(values))
         found = 0
         if self._compiled is not None:
+            # `PackedValues` of app/streaming are found by their addresses.
             found, identities = self._compiled(
-                values if isinstance(values, list | Packed) else list(values),
+                values if isinstance(values, list) or hasattr(values, "begins") else list(values),
                 self._max_value_bytes,
                 self._symbols.table,
                 self._sources.table,
