@@ -27,7 +27,6 @@ from tables.packed_texts import PackedTexts
 from tables.symbols import Conditions, Sources, Symbols
 from tables.texts import compiled_parse
 
-
 #: What decoding a value may raise; nothing else is a bad record.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
