@@ -75,7 +75,7 @@ def test_commands_are_found_in_every_form() -> None:
 @page
 def test_every_target_of_make_is_there(path: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     variables = set(re.findall(r"^([A-Z]+) \?=", makefile, re.MULTILINE))
     for words in commands(path.read_text(encoding="utf-8"), "make"):
         assigned = {word.partition("=")[0] for word in words if "=" in word}
