@@ -303,7 +303,9 @@ class SinkLoop:
             raise
         except Exception:
             # Nobody else writes before it has ended; what it wrote is read again.
-            await asyncio.gather(writing, return_exceptions=True)
+            [ended] = await asyncio.gather(writing, return_exceptions=True)
+            if isinstance(ended, BaseException):
+                logger.warning("sink %s: %r", self.sink, ended)
             raise
         return await writing
 

@@ -178,7 +178,7 @@ class Session:
         return cursor.rowcount
 
     async def sift(self, table: Table, body: bytes) -> tuple[int, dict[int, str]]:
-        """Put rows one by one at the server: five times as slow as all at once.
+        """Put rows one by one at the server, which is slower than all at once.
 
         Returns:
             How many are new or newer, and why others are never taken, by their place in the body.

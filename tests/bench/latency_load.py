@@ -8,7 +8,7 @@ this process itself was.
 
 All of it is encoded and compressed before the run begins: on a machine of two cores a client that
 does so meanwhile takes the processor from what is measured (0.4 of a core at 10,000 trades a second
-with `confluent_kafka.Producer`, all of one at 200,000).
+with `confluent_kafka.Producer`).
 """
 
 from __future__ import annotations
