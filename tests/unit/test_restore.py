@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -217,6 +218,15 @@ class _FullDisk:
         self._database.write(batch, options)
 
 
+_not_of_a_crash = shutil.ignore_patterns("LOCK", "LOG*")
+
+
+def _files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Name, size and time of change of each; `FileNotFoundError` where one has just gone."""
+    files = [path for path in folder.iterdir() if not path.name.startswith("LO")]
+    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
 async def test_a_crash_in_a_rebuild_leaves_rows_and_position_of_one_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,15 +238,20 @@ async def test_a_crash_in_a_rebuild_leaves_rows_and_position_of_one_moment(
     # So each write is followed by one of a file.
     monkeypatch.setattr(store_module, "FLUSH_SECONDS", 0.0)
     crashed: list[Path] = []
+    targets = (tmp_path / f"crashed-{number}" for number in count())
     written = store_module.PartitionStore.write
 
     def write(store: PartitionStore, *rows: Any) -> None:
         written(store, *rows)
-        # Files come and go while they are copied.
-        with suppress(shutil.Error):
-            target = tmp_path / f"crashed-{len(crashed)}"
-            shutil.copytree(store.folder, target, ignore=shutil.ignore_patterns("LOCK"))
-            crashed.append(target)
+        # RocksDB's own threads write, merge and delete files meanwhile: a copy is
+        # of one moment if nothing has changed from before it until after it.
+        for target in islice(targets, 50):
+            with suppress(shutil.Error, FileNotFoundError):
+                before = _files(store.folder)
+                shutil.copytree(store.folder, target, ignore=_not_of_a_crash)
+                if _files(store.folder) == before:
+                    crashed.append(target)
+                    return
 
     monkeypatch.setattr(PartitionStore, "write", write)
     whole = PartitionStore(tmp_path / "whole")
