@@ -92,6 +92,8 @@ class PartitionRunner:
         self.ready = False
         #: Where more input is waiting, how long ago (s) what was taken last was appended.
         self.behind: float | None = None
+        #: What the wait for the next checkpoint was told of it.
+        self._behind: float | None = None
         self.position = 0
         #: Why nothing can be published or restored; None where all is well.
         self.trouble: Exception | None = None
@@ -209,16 +211,26 @@ class PartitionRunner:
         return changelog_reader(self._context.connection, self._context.request_timeout)
 
     def _note(self, now: float) -> None:
-        state = self.state
+        """Note what a batch has changed; where that brings the next checkpoint forward, say so.
+
+        Each batch would otherwise wake a task that finds nothing to do.
+        """
+        state, sooner = self.state, False
         if self._dirty_since is None:
-            self._dirty_since = now
+            self._dirty_since, sooner = now, True
         if self.uncommitted_since is None:
             self.uncommitted_since = now
         if self._output_since is None and state.pending_outputs:
-            self._output_since = now
+            self._output_since, sooner = now, True
         if state.pending_bytes > self._context.checkpoint.max_pending_bytes:
             self._room.clear()
-        self._changed.set()
+            sooner = True
+        if self.behind != self._behind:
+            # Less late than before, or at the log's end.
+            sooner = sooner or self.behind is None or self.behind < (self._behind or 0.0)
+            self._behind = self.behind
+        if sooner:
+            self._changed.set()
 
     @property
     def full(self) -> bool:
