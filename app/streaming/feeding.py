@@ -11,7 +11,8 @@ Invariants:
 - Fetches are handed over in their order, each once; nothing that was fetched is dropped.
 - No more than `WAITING` fetches wait to be taken; what is behind them stays with aiokafka.
 - An error of the fetcher comes behind what was fetched before it.
-- What was fetched before a seek may be taken after it: whoever takes it has to judge what is next.
+- What was fetched before a seek may be taken after it, and together with what was fetched behind
+  it: whoever takes it has to look where each part begins.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Feed:
             self._wanted.clear()
             if self._is_full() or not wanted():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), patience)
+                    async with asyncio.timeout(patience):
+                        await self._wanted.wait()
                 continue
             fetched: Records | Exception
             try:

@@ -29,7 +29,7 @@ from faust.types.auth import AuthProtocol, CredentialsT
 from app.contracts.batch import RecordBatch
 from app.streaming.assignor import use_even_assignment
 from app.streaming.feeding import Feed
-from app.streaming.slim import SlimBatch, join_values
+from app.streaming.slim import SlimBatch, is_installed, join_values
 from app.streaming.tuning import close_fetchers_whole
 
 if TYPE_CHECKING:
@@ -81,11 +81,16 @@ def faust_credentials(security: Mapping[str, Any]) -> CredentialsT | None:
 def merge_batches(
     topic: str, partition: int, batches: Iterable[SlimBatch]
 ) -> Iterator[RecordBatch]:
-    """Join the record batches of a fetch into events of at most `MAX_RECORDS` records."""
+    """Join the record batches of fetches into events of at most `MAX_RECORDS` records.
+
+    Between two fetches the partition may have been sought: what does not follow is never joined,
+    since its records would be taken twice, or be missing, within what looks like one stretch.
+    """
     held: list[SlimBatch] = []
     count = 0
     for batch in batches:
-        if held and count + len(batch.values) > MAX_RECORDS:
+        full = count + len(batch.values) > MAX_RECORDS
+        if held and (full or batch.base != held[-1].next):
             yield from _cut(_join(topic, partition, held))
             held, count = [], 0
         held.append(batch)
@@ -366,12 +371,13 @@ class Consumer(driver.Consumer):
     def is_fed(self) -> bool:
         """Whether the thread hands over records without being asked; from any thread.
 
-        That is so where all that is fetched is ours, and so judged by its position: other records
-        may be taken after a seek, though they were fetched before it.
+        They may be taken after a seek, though they were fetched before it. So all that is fetched
+        has to be ours, and to know where it begins: then it is judged by that.
         """
         engine, active = self._engine, tuple(self._active_partitions)
         return (
             self.flow_active
+            and is_installed()
             and bool(active)
             and all(engine.is_source(tp.topic) or tp.topic in engine.changelogs for tp in active)
         )

@@ -6,7 +6,8 @@ them (`latency_load.py`). Each carries the time at which it was due, and every l
 from there, so nothing is left out where load, broker or worker fall behind (coordinated omission),
 and from its append, of which the goals are; how late the load itself was is told. It lingers 5 ms,
 as Kafka's own client does since 4.0 (KIP-1030). For each rate topics, deployment and processes are
-new. The broker is asked to be warm: its first half minute goes to compiling itself.
+new. A run before the first one is not counted: until then the broker compiles itself, and takes
+twice the processor time that it takes afterwards.
 
 - row in memory: the worker notes when each batch is applied (`latency_worker.py`);
 - forming bar published: a consumer finds a forming bar of the longest interval that has it;
@@ -53,6 +54,8 @@ from tests.bench.report import surroundings
 from tests.bench.soak_samples import used_cpu
 
 RATES = "1000,10000,50000,200000"
+#: Trades a second of the run that warms the broker.
+WARMING_RATE = 20_000
 #: Seconds beyond its schedule that a load may take.
 SPARE_SECONDS = 60.0
 #: Seconds in which the last records of the readers come, after the worker has committed its last
@@ -73,24 +76,24 @@ class Bench:
         record = read_record(folder / "kafka")
         self._broker = None if record is None else find_process(record)
 
-    def settings(self, rate: int) -> Settings:
-        """Defaults but for places and partitions; a worker and topics of its own for each rate."""
+    def settings(self, name: str) -> Settings:
+        """Defaults but for places and partitions; a worker and topics of its own for each run."""
         return Settings(
             broker={"url": self._url},  # type: ignore[arg-type]
             topics={"partitions": self._chosen.partitions},  # type: ignore[arg-type]
-            topic_prefix=f"{self._name}-{rate}.",
-            data_dir=self._folder / str(rate) / "data",
+            topic_prefix=f"{self._name}-{name}.",
+            data_dir=self._folder / name / "data",
             web={"port": free_port()},  # type: ignore[arg-type]
         )
 
-    def measure(self, rate: int) -> Result:
-        """Run a rate.
+    def measure(self, rate: int, name: str) -> Result:
+        """Run a rate, under a name of its own.
 
         Raises:
             ChildError: a process has ended early, or does not come to its end.
         """
         chosen = self._chosen
-        settings, folder = self.settings(rate), self._folder / str(rate)
+        settings, folder = self.settings(name), self._folder / name
         asyncio.run(ensure_topics(settings))
         span = chosen.warm_up + chosen.seconds
         with running(
@@ -199,9 +202,11 @@ def run(chosen: argparse.Namespace, folder: Path) -> bool:
         broker.start()
         broker.wait_ready()
         bench = Bench(chosen, folder, broker.url)
+        say(f"the broker is warmed by {WARMING_RATE:,} trades/s, not counted ...")
+        warming = bench.measure(WARMING_RATE, "warming")
         for rate in chosen.rates:
             say(f"{rate:,} trades/s for {chosen.warm_up + chosen.seconds:g} s ...")
-            results.append(bench.measure(rate))
+            results.append(bench.measure(rate, str(rate)))
             say("\n".join(as_text(results[-1])))
     finally:
         broker.stop()
@@ -216,7 +221,7 @@ def run(chosen: argparse.Namespace, folder: Path) -> bool:
     if chosen.json:
         document = {"rates": [each.as_json() for each in results], **about}
         chosen.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return not any(each.faults for each in results)
+    return not any(each.faults for each in [warming, *results])
 
 
 def parse() -> argparse.Namespace:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from aiokafka import TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +60,32 @@ def test_events_follow_each_other_and_hold_every_record_once(
         assert len(event.values) == len(event.offsets) == len(event.append_times)
 
 
+@given(
+    fetches=st.lists(
+        st.tuples(st.integers(0, 20), st.lists(st.integers(0, 3), min_size=1, max_size=3)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_fetches_on_both_sides_of_a_seek_are_not_joined(
+    fetches: list[tuple[int, list[int]]],
+) -> None:
+    """Joined, a second fetch of the same records would be taken as more of them."""
+    batches, log = [], {offset: b"%d" % offset for offset in range(40)}
+    for position, sizes in fetches:
+        for size in sizes:
+            offsets = np.arange(position, position + size, dtype=np.int64)
+            values: list[bytes | None] = [log[offset] for offset in offsets.tolist()]
+            batches.append(SlimBatch(position, position + size, values, offsets, 0, None))
+            position += size
+    events = list(transport.merge_batches("ticks", 3, batches))
+    for event in events:
+        # Whoever compares where it begins and ends with what it has, knows what is in it.
+        assert event.offsets.tolist() == list(range(event.base, event.next))
+        assert list(event.values) == [log[offset] for offset in range(event.base, event.next)]
+    assert sum(len(event) for event in events) == sum(len(batch.values) for batch in batches)
+
+
 def test_a_fetch_of_control_batches_alone_still_moves_on() -> None:
     batches = slim_batches([0, 0], [2, 1])
     (event,) = transport.merge_batches("ticks", 0, batches)
@@ -81,3 +111,97 @@ def test_a_sink_takes_record_objects_from_where_the_last_batch_ended(
 ) -> None:
     (batch,) = reading.batches(TopicPartition("ticks", 2), record_objects(5, 6), expected)
     assert (batch.topic, batch.partition, batch.base, batch.next) == ("ticks", 2, base, 7)
+
+
+def consumer_of(
+    active: set[TP], *, queued: int = 0, places: int = 8, flows: bool = True
+) -> transport.Consumer:
+    """A consumer that reads `ticks`, with one stream, in whose queue something may wait."""
+    queue: asyncio.Queue[int] = asyncio.Queue(places)
+    for number in range(queued):
+        queue.put_nowait(number)
+    engine = SimpleNamespace(is_source=lambda topic: topic == "ticks", changelogs={"rows"})
+    app = SimpleNamespace(
+        engine=engine,
+        flow_control=SimpleNamespace(is_active=lambda: flows),
+        topics=SimpleNamespace(_tp_index={TP("ticks", 0): [SimpleNamespace(queue=queue)]}),
+    )
+    consumer = object.__new__(transport.Consumer)
+    consumer.app = cast(Any, app)
+    consumer.flow_active = flows
+    consumer._active_partitions = active
+    return consumer
+
+
+@pytest.mark.parametrize(
+    ("topics", "flows", "fed"),
+    [
+        (("ticks",), True, True),
+        (("ticks", "rows"), True, True),
+        (("ticks", "of_faust"), True, False),
+        (("ticks",), False, False),
+        ((), True, False),
+    ],
+)
+def test_only_our_own_partitions_are_read_unasked(
+    monkeypatch: pytest.MonkeyPatch, topics: tuple[str, ...], flows: bool, fed: bool
+) -> None:
+    consumer = consumer_of({TP(topic, 0) for topic in topics}, flows=flows)
+    monkeypatch.setattr(transport, "is_installed", lambda: True)
+    assert consumer.is_fed() is fed
+    # aiokafka's own records do not say where a fetch begins.
+    monkeypatch.setattr(transport, "is_installed", lambda: False)
+    assert consumer.is_fed() is False
+
+
+@pytest.mark.parametrize(
+    ("queued", "flows", "waits"),
+    [(0, True, False), (7, True, False), (8, True, True), (0, False, True)],
+)
+async def test_a_delivery_waits_as_with_faust_only_where_there_is_no_room(
+    monkeypatch: pytest.MonkeyPatch, queued: int, flows: bool, waits: bool
+) -> None:
+    ways: list[str] = []
+    message = cast(Any, SimpleNamespace(tp=TP("ticks", 0)))
+    consumer = consumer_of({TP("ticks", 0)}, queued=queued, flows=flows)
+
+    async def conduct(given: Any) -> None:
+        assert given is message
+        ways.append("at once")
+
+    async def waited(self: Any, *each: Any, **options: Any) -> None:
+        ways.append("as Faust")
+        for one in each:
+            one.close()
+
+    consumer._conduct = conduct
+    monkeypatch.setattr(driver.Consumer, "wait_first", waited)
+    await consumer.wait_first(transport.Delivery(message), asyncio.Event().wait())
+    assert ways == (["as Faust"] if waits else ["at once"])
+
+
+async def test_the_agent_has_its_turn_before_there_is_more() -> None:
+    """Else six batches wait before it has taken one, and Faust stops the fetches."""
+    consumer = consumer_of({TP("ticks", 0)})
+    (queue,) = consumer._queues(TP("ticks", 0))
+    taken: list[int] = []
+
+    async def agent() -> None:
+        while True:
+            taken.append(await queue.get())
+            # A batch is applied in pieces, between which others have their turn.
+            for _ in range(4):
+                await asyncio.sleep(0)
+
+    async def conduct(given: Any) -> None:
+        queue.put_nowait(given.number)
+
+    consumer._conduct = conduct
+    task = asyncio.create_task(agent())
+    for number in range(20):
+        message = cast(Any, SimpleNamespace(tp=TP("ticks", 0), number=number))
+        await consumer.wait_first(transport.Delivery(message), asyncio.Event().wait())
+        assert queue.qsize() == 0
+    assert taken == list(range(20))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
