@@ -13,8 +13,8 @@ from app.contracts.batch import RecordBatch
 from app.settings import Settings
 from app.sinks.groups import sink_group
 from app.streaming.beside import CLOSE_SECONDS, group_consumer
+from app.streaming.merging import cut_records, merge_batches
 from app.streaming.slim import SlimBatch
-from app.streaming.transport import cut_records, merge_batches
 
 #: Of a partition and of a whole fetch, compressed: what is read beyond `sinks.max_held_bytes`, and
 #: unpacked at once in the event loop that the engine shares (some 15 ms).

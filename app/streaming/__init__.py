@@ -3,7 +3,7 @@
 Data that flows, for each partition of a stage's source topic:
 
     fetch --> slim.py (values of a record batch) --> feeding.py (from thread to event loop)
-      --> transport.py (one `RecordBatch` an event)
+      --> merging.py, transport.py (one `RecordBatch` an event)
       --> engine.py (applies it if it follows) --> state (pure, `tables`)
       --> runner.py (when a checkpoint is due, freezes outputs, rows, marker)
       --> transaction.py (one Kafka transaction) --> store.py (one RocksDB write batch)

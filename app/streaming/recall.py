@@ -17,10 +17,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.contracts.batch import RecordBatch
+from app.streaming.merging import merge_batches
 from app.streaming.protocols import Recall
 from app.streaming.restore import POLL_MILLISECONDS, bounds, retry_delay
 from app.streaming.slim import SlimBatch
-from app.streaming.transport import merge_batches
 
 if TYPE_CHECKING:
     from app.streaming.runner import PartitionRunner

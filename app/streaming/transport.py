@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import faust
-import numpy as np
 from aiokafka import TopicPartition
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers import TRANSPORTS
@@ -29,7 +28,8 @@ from faust.types.auth import AuthProtocol, CredentialsT
 from app.contracts.batch import RecordBatch
 from app.streaming.assignor import use_even_assignment
 from app.streaming.feeding import Feed
-from app.streaming.slim import SlimBatch, is_installed, join_values
+from app.streaming.merging import cut_records, merge_batches
+from app.streaming.slim import SlimBatch, is_installed
 from app.streaming.tuning import close_fetchers_whole
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCHEME = "candlewick"
-#: A batch is cut here, so that one event keeps the event loop for less than 100 ms
-#: and sums stay within 63 bits (tables/sums.py).
-MAX_RECORDS = 20_000
 #: To tell the group that a worker leaves.
 LEAVE_SECONDS = 2.0
 #: To close aiokafka's consumer; it would wait for a request under way, 90 s.
@@ -76,79 +73,6 @@ def faust_credentials(security: Mapping[str, Any]) -> CredentialsT | None:
         mechanism=security["sasl_mechanism"],
         ssl_context=context,
     )
-
-
-def merge_batches(
-    topic: str, partition: int, batches: Iterable[SlimBatch]
-) -> Iterator[RecordBatch]:
-    """Join the record batches of fetches into events of at most `MAX_RECORDS` records.
-
-    Between two fetches the partition may have been sought: what does not follow is never joined,
-    since its records would be taken twice, or be missing, within what looks like one stretch.
-    """
-    held: list[SlimBatch] = []
-    count = 0
-    for batch in batches:
-        full = count + len(batch.values) > MAX_RECORDS
-        if held and (full or batch.base != held[-1].next):
-            yield from _cut(_join(topic, partition, held))
-            held, count = [], 0
-        held.append(batch)
-        count += len(batch.values)
-    if held:
-        yield from _cut(_join(topic, partition, held))
-
-
-def _join(topic: str, partition: int, batches: list[SlimBatch]) -> RecordBatch:
-    values = join_values([batch.values for batch in batches])
-    times = np.repeat(
-        np.array([batch.append_time for batch in batches], dtype=np.int64),
-        [len(batch.values) for batch in batches],
-    )
-    offsets = np.concatenate([batch.offsets for batch in batches])
-    return RecordBatch(topic, partition, batches[0].base, batches[-1].next, values, offsets, times)
-
-
-def _cut(batch: RecordBatch) -> Iterator[RecordBatch]:
-    count = len(batch)
-    base = batch.base
-    for begin in range(0, max(count, 1), MAX_RECORDS):
-        end = min(count, begin + MAX_RECORDS)
-        following = batch.next if end == count else int(batch.offsets[end])
-        yield RecordBatch(
-            batch.topic,
-            batch.partition,
-            base,
-            following,
-            batch.values[begin:end] if count > MAX_RECORDS else batch.values,
-            batch.offsets[begin:end],
-            batch.append_times[begin:end],
-        )
-        base = following
-
-
-def cut_records(
-    topic: str, partition: int, records: Sequence[Any], base: int
-) -> Iterator[RecordBatch]:
-    """Cut a fetch of aiokafka's own record objects into events; the slow way.
-
-    Args:
-        base: where the first is taken to begin: the objects do not say where holes are.
-    """
-    for begin in range(0, len(records), MAX_RECORDS):
-        part = records[begin : begin + MAX_RECORDS]
-        following = part[-1].offset + 1
-        times = np.array([record.timestamp for record in part], dtype=np.int64)
-        yield RecordBatch(
-            topic,
-            partition,
-            base,
-            following,
-            [record.value for record in part],
-            np.array([record.offset for record in part], dtype=np.int64),
-            times * _MILLISECOND,
-        )
-        base = following
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -296,13 +220,18 @@ class Consumer(driver.Consumer):
         return engine
 
     def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
-        """Faust's scheduler: one batch for each of our partitions, single records otherwise."""
+        """Faust's scheduler: one batch for each of our partitions, single records otherwise.
+
+        Of ours Faust forgets each time how far it has read. It would leave out without a word what
+        lies before that, also where that was fetched before a seek: the engine judges.
+        """
         for tp, fetched in records.items():
             if not self._engine.is_source(tp.topic):
                 for record in fetched:
                     yield tp, record
             elif isinstance(fetched[0], SlimBatch):
                 for batch in merge_batches(tp.topic, tp.partition, fetched):
+                    self._read_offset[tp] = None
                     yield tp, batch
             else:
                 yield from self._from_records(tp, fetched)
@@ -321,7 +250,7 @@ class Consumer(driver.Consumer):
         return ConsumerMessage(
             record.topic,
             record.partition,
-            # Of the last record: Faust drops what lies before its own read offset.
+            # Of the last record: how far is read, for Faust.
             record.next - 1,
             0.0,
             1,

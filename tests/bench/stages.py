@@ -35,7 +35,7 @@ SOCKETS = "fetch: sockets, protocol"
 REST = "besides: event loop, Faust, metrics, RocksDB's own threads"
 PLACES = (
     Place(UNPACK, "app.streaming.slim", "_slim"),
-    Place("fetch: joined to events", "app.streaming.transport", "_join"),
+    Place("fetch: joined to events", "app.streaming.merging", "_join"),
     Place("decode: JSON to columns", "tables.parsing", "Parser.parse"),
     Place("decode: judge, intern", "tables.intake", "Intake.read"),
     Place("ids: known trades", "tables.identifiers", "Identifiers.take"),

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.sinks import reading
-from app.streaming import transport
+from app.streaming import merging, transport
 from app.streaming.slim import SlimBatch
 
 MILLISECOND = 1_000_000
@@ -45,7 +45,7 @@ def test_events_follow_each_other_and_hold_every_record_once(
     shape: list[tuple[int, int]],
 ) -> None:
     batches = slim_batches([size for size, _ in shape], [hole for _, hole in shape])
-    events = list(transport.merge_batches("ticks", 3, batches))
+    events = list(merging.merge_batches("ticks", 3, batches))
     assert events[0].base == 100
     assert events[-1].next == batches[-1].next
     for before, after in pairwise(events):
@@ -56,7 +56,7 @@ def test_events_follow_each_other_and_hold_every_record_once(
     times = [time for batch in batches for time in [batch.append_time] * len(batch.values)]
     assert [time for event in events for time in event.append_times.tolist()] == times
     for event in events:
-        assert len(event) <= transport.MAX_RECORDS
+        assert len(event) <= merging.MAX_RECORDS
         assert len(event.values) == len(event.offsets) == len(event.append_times)
 
 
@@ -78,7 +78,7 @@ def test_fetches_on_both_sides_of_a_seek_are_not_joined(
             values: list[bytes | None] = [log[offset] for offset in offsets.tolist()]
             batches.append(SlimBatch(position, position + size, values, offsets, 0, None))
             position += size
-    events = list(transport.merge_batches("ticks", 3, batches))
+    events = list(merging.merge_batches("ticks", 3, batches))
     for event in events:
         # Whoever compares where it begins and ends with what it has, knows what is in it.
         assert event.offsets.tolist() == list(range(event.base, event.next))
@@ -88,16 +88,16 @@ def test_fetches_on_both_sides_of_a_seek_are_not_joined(
 
 def test_a_fetch_of_control_batches_alone_still_moves_on() -> None:
     batches = slim_batches([0, 0], [2, 1])
-    (event,) = transport.merge_batches("ticks", 0, batches)
+    (event,) = merging.merge_batches("ticks", 0, batches)
     assert (event.base, event.next, len(event)) == (100, 103, 0)
 
 
 def test_record_objects_are_cut_into_events_that_follow_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transport, "MAX_RECORDS", 3)
+    monkeypatch.setattr(merging, "MAX_RECORDS", 3)
     records = record_objects(5, 6, 9, 10, 12)
-    events = list(transport.cut_records("ticks", 2, records, 4))
+    events = list(merging.cut_records("ticks", 2, records, 4))
     assert [(event.topic, event.partition) for event in events] == [("ticks", 2)] * 2
     assert [(event.base, event.next) for event in events] == [(4, 10), (10, 13)]
     assert [event.offsets.tolist() for event in events] == [[5, 6, 9], [10, 12]]
@@ -152,6 +152,18 @@ def test_only_our_own_partitions_are_read_unasked(
     # aiokafka's own records do not say where a fetch begins.
     monkeypatch.setattr(transport, "is_installed", lambda: False)
     assert consumer.is_fed() is False
+
+
+def test_what_is_read_again_is_not_left_out() -> None:
+    """Faust compares each with the last one that it gave, which may be of before a seek."""
+    consumer = consumer_of({TP("ticks", 0)})
+    consumer._read_offset = {}
+    fetched = [*slim_batches([3], [0]), *slim_batches([2], [0])]
+    seen = []
+    for tp, batch in consumer.iterate({TP("ticks", 0): fetched}):
+        seen.append((batch.base, consumer._read_offset[tp]))
+        consumer._read_offset[tp] = batch.next - 1
+    assert seen == [(100, None), (100, None)]
 
 
 @pytest.mark.parametrize(
