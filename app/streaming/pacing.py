@@ -1,4 +1,4 @@
-"""How long a checkpoint waits, so that what it costs stays a small part of the work.
+"""How long checkpoints and timers wait, so that what they cost stays a part of the work.
 
 A checkpoint costs a transaction however little is in it, and a row that changed ten times between
 two is written once. Where outputs are late anyway, behind a backlog, they may come a little later
@@ -27,3 +27,17 @@ def output_delay(settings: CheckpointSettings, cost: float, behind: float | None
     if behind is None:
         return delay
     return min(max(delay, cost * COST_RATIO, behind * LATE_SHARE), settings.max_delay / _SECOND)
+
+
+def next_time(due: float, began: float, ended: float, seconds: float) -> float:
+    """Return when what is to be done every so many seconds is due again; all times in s.
+
+    What it takes is no part of the wait, so the rate is as asked for. But others have their turn
+    for as long as it took, up to `seconds`, and what was missed is left out.
+
+    Args:
+        due: when it was due this time.
+        began: when it began.
+        ended: when it was done, now.
+    """
+    return max(due + seconds, ended + min(ended - began, seconds))

@@ -26,6 +26,7 @@ from app.connection import client_options
 from app.observe.gauges import Stalls
 from app.observe.health import Phase
 from app.streaming.announcing import Announcer
+from app.streaming.pacing import next_time
 from app.streaming.transaction import abandon
 
 if TYPE_CHECKING:
@@ -115,16 +116,17 @@ class SideChannel:
                 logger.debug("closing the side producer: %r", error)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        due = self._engine.now()
+        now = self._engine.now
+        due = now() + seconds
         while True:
-            # What the work takes is no part of the next wait; what was missed is left out.
-            due = max(due + seconds, self._engine.now())
-            await asyncio.sleep(due - self._engine.now())
+            await asyncio.sleep(max(0.0, due - now()))
+            began = now()
             try:
                 await work()
             except Exception as error:  # noqa: BLE001
                 # The broker may be away; nothing here is part of the promise.
                 logger.warning("%s: %r", getattr(work, "__name__", work), error)
+            due = next_time(due, began, now(), seconds)
 
     async def _ready_producer(self) -> AIOKafkaProducer:
         # Two timers may ask at once.

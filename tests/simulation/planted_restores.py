@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from faust.types import TP
 
 from app.contracts.batch import RecordBatch
-from app.streaming import restore, restored_state, runner
+from app.streaming import merging, restore, restored_state, runner
 from app.streaming.runner import PartitionRunner
 from app.streaming.transaction import TransactionalProducer
 from tables.partition import WindowedPartition
@@ -246,4 +246,13 @@ def changelog_read_uncommitted(deed: Deed) -> Iterator[None]:
         patch.object(Reader, "end_offsets", end_offsets),
         patch.object(Reader, "getmany", getmany),
     ):
+        yield
+
+
+@fault()
+def fetches_joined_across_a_seek(deed: Deed) -> Iterator[None]:
+    """A fetch, and the same records read again behind it, are taken as one stretch of the log."""
+    apart = "if held and (full or batch.base != held[-1].next):"
+    joined = "deed(held and batch.base != held[-1].next)\nif held and full:"
+    with changed(merging, "merge_batches", deed, (apart, joined)):
         yield

@@ -4,6 +4,9 @@ As Faust: a rebalance stops the flow of batches, empties the agents' queues (but
 on its way into one), and calls `on_revoked`; the group is joined again; `on_assigned` is called by
 a task of its own, so the next rebalance may begin before it ends; then the consumer seeks to where
 the states end and the flow goes on, of those partitions that the engine lets flow.
+
+As `app/streaming/feeding.py`: fetches are made while others wait to be dealt out, and what waits is
+joined, also where the partition was sought in between.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ from app.contracts.batch import RecordBatch
 from app.observe.health import HealthState
 from app.observe.metrics import Metrics
 from app.settings import Settings
+from app.streaming import merging
 from app.streaming.engine import Engine
 from app.streaming.protocols import Stage
+from app.streaming.slim import SlimBatch
 from tests.simulation.group import Group, Member
 from tests.simulation.loop import PROCESS
 from tests.simulation.world import Entry, Process, World
@@ -33,6 +38,10 @@ from tests.simulation.world import Entry, Process, World
 QUEUED = 4
 #: Seconds that the broker waits for something to send.
 FETCH_WAIT = 0.15
+#: How often an event loop is busy when something was fetched, and for how many seconds on average.
+BUSY_SHARE, BUSY = 0.2, 0.05
+#: Of each partition, as many fetches may wait to be dealt out.
+FETCHES = 2
 _MILLISECOND = 1_000_000
 _SECOND = 1_000_000_000
 
@@ -137,6 +146,9 @@ class Worker(Process):
         self._queues: dict[str, asyncio.Queue[RecordBatch]] = {
             stage.agent: asyncio.Queue(QUEUED) for stage in stages
         }
+        #: What was fetched and not dealt out, fetches in their order.
+        self._waiting: list[tuple[TP, list[SlimBatch]]] = []
+        self._arrived, self._room = asyncio.Event(), asyncio.Event()
         self._recover = asyncio.Event()
         self._generation = 0
         self._revoking = False
@@ -146,7 +158,8 @@ class Worker(Process):
 
     def start(self) -> None:
         """Begin; everything that it does from now on belongs to this process."""
-        works = [self._belong(), self._restore(), self._fetch(), *map(self._agent, self._queues)]
+        works = [self._belong(), self._restore(), self._fetch(), self._deal()]
+        works += map(self._agent, self._queues)
         for work in works:
             self._spawn(work)
 
@@ -272,7 +285,7 @@ class Worker(Process):
                 fetched = await world.request("records", lambda: self._answer(wanted))  # noqa: B023
             except KafkaError:
                 continue
-            for tp, (batch, end) in fetched.items():
+            for tp, (batches, end) in fetched.items():
                 if tp not in consumer.assignment:
                     continue
                 stray = world.happens("stray")
@@ -280,39 +293,71 @@ class Worker(Process):
                 if sought and not stray:
                     continue
                 consumer.ends[tp] = end
-                if batch is None:
+                if not batches:
                     continue
+                begin, following = batches[0].base, batches[-1].next
                 if not sought:
-                    consumer.positions[tp] = batch.next
+                    consumer.positions[tp] = following
                     if stray and world.dice.random() < 0.5:
                         world.trace(f"a batch of {tp} is dropped")
                         continue
-                world.trace(f"fetched {tp.topic} {tp.partition}: {batch.base} to {batch.next}")
-                # A rebalance may come while a batch waits here: it is behind it in the queue.
-                for key in self.engine.keys(tp):
-                    await self._queues[key.agent].put(batch)
-            if not any(batch for batch, _ in fetched.values()):
+                world.trace(f"fetched {tp.topic} {tp.partition}: {begin} to {following}")
+                self._waiting.append((tp, batches))
+                self._arrived.set()
+            if not any(batches for batches, _ in fetched.values()):
                 await asyncio.sleep(FETCH_WAIT)
+            while len(self._waiting) >= FETCHES * len(consumer.assignment) > 0:
+                self._room.clear()
+                await self._room.wait()
 
-    def _answer(self, wanted: dict[TP, int]) -> dict[TP, tuple[RecordBatch | None, int]]:
+    async def _deal(self) -> None:
+        """Join what waits, and give it to the agents."""
+        world = self.world
+        while True:
+            await self._arrived.wait()
+            await self.app.consumer.flow.wait()
+            if world.dice.random() < BUSY_SHARE:
+                # The event loop is busy, and more is fetched meanwhile.
+                await asyncio.sleep(world.dice.expovariate(1 / BUSY))
+            self._arrived.clear()
+            taken, self._waiting = self._waiting, []
+            self._room.set()
+            joined: dict[TP, list[SlimBatch]] = {}
+            for tp, batches in taken:
+                joined.setdefault(tp, []).extend(batches)
+            for tp, parts in joined.items():
+                for batch in merging.merge_batches(tp.topic, tp.partition, parts):
+                    # A rebalance may come while a batch waits here: it is behind it in the queue.
+                    for key in self.engine.keys(tp):
+                        await self._queues[key.agent].put(batch)
+
+    def _answer(self, wanted: dict[TP, int]) -> dict[TP, tuple[list[SlimBatch], int]]:
         """The broker's: some of what there is behind each position, and the logs' ends."""
         world, answer = self.world, {}
         for tp, position in wanted.items():
             log = world.log(tp)
             begin = min(position, log.stable)
             end = min(log.stable, begin + world.dice.choice((1, 2, 5, 40)))
-            batch = _batch(tp, begin, end, log.read(begin, end)) if end > begin else None
-            answer[tp] = (batch, len(log.entries))
+            answer[tp] = (_batches(begin, end, log.read(begin, end)), len(log.entries))
         return answer
 
 
-def _batch(tp: TP, begin: int, end: int, records: list[tuple[int, Entry]]) -> RecordBatch:
-    return RecordBatch(
-        tp.topic,
-        tp.partition,
-        begin,
-        end,
-        [entry.value for _, entry in records],
-        np.array([offset for offset, _ in records], dtype=np.int64),
-        np.array([entry.timestamp * _MILLISECOND for _, entry in records], dtype=np.int64),
-    )
+def _batches(begin: int, end: int, records: list[tuple[int, Entry]]) -> list[SlimBatch]:
+    """A record batch of each record, and of the holes before it; of holes alone, an empty one."""
+    batches = []
+    for index, (offset, entry) in enumerate(records):
+        following = offset + 1 if index + 1 < len(records) else end
+        batches.append(
+            SlimBatch(
+                begin,
+                following,
+                [entry.value],
+                np.array([offset], dtype=np.int64),
+                entry.timestamp * _MILLISECOND,
+                None,
+            )
+        )
+        begin = following
+    if begin < end:
+        batches.append(SlimBatch(begin, end, [], np.array([], dtype=np.int64), 0, None))
+    return batches

@@ -1,4 +1,4 @@
-"""How long a checkpoint waits: live as short as is set, behind a backlog a part of the lateness."""
+"""How long a checkpoint and a timer wait: as short as is set; more where there is much to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.setting_groups import CheckpointSettings
-from app.streaming.pacing import output_delay
+from app.streaming.pacing import next_time, output_delay
 
 SETTINGS = CheckpointSettings()
 SECONDS = st.floats(0, 1e9)
@@ -42,3 +42,23 @@ def test_more_lateness_never_shortens_it_and_the_setting_bounds_it(
 ) -> None:
     first = output_delay(SETTINGS, cost, behind)
     assert 0.05 <= first <= output_delay(SETTINGS, cost, behind + more) <= 1.0
+
+
+@given(
+    seconds=st.floats(0.01, 1.0),
+    late=st.floats(0.0, 5.0),
+    took=st.floats(0.0, 10.0),
+)
+def test_a_timer_keeps_its_rate_and_lets_others_have_their_turn(
+    seconds: float, late: float, took: float
+) -> None:
+    due = 100.0
+    began = due + late
+    ended = began + took
+    following = next_time(due, began, ended, seconds)
+    assert following >= due + seconds
+    # As long as it took, but no longer than it would have waited.
+    assert following - ended >= min(took, seconds) - 1e-9
+    if late + 2 * took <= seconds:
+        assert following == due + seconds
+    assert following <= max(due, ended) + seconds + 1e-9
