@@ -325,7 +325,8 @@ class Consumer(driver.Consumer):
                 await asyncio.wait_for(self._woken.wait(), timeout)
             return None, None
         if self.is_fed():
-            return await self.feed.take(), None
+            # Not None: what has been revoked meanwhile has no end that `getmany` could ask for.
+            return await self.feed.take(), self._active_partitions
         return await super()._wait_next_records(timeout)
 
     async def wait_first(self, *waited: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109
@@ -404,6 +405,13 @@ class Consumer(driver.Consumer):
             if state is not None and state.highwater is not None:
                 found[tp] = state.highwater
         return found
+
+    def highwater(self, tp: TP) -> int:
+        """As Faust, but 0 where aiokafka raises: what was fetched may be of a partition of before.
+
+        Faust asks for each message (consumer.py, `getmany`), and would end the worker.
+        """
+        return self.known_ends([tp]).get(tp, 0)
 
     async def pause_changelogs(self, topics: set[str]) -> None:
         """Really pause the changelogs' partitions: the restore has a consumer of its own."""

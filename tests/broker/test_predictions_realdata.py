@@ -183,6 +183,8 @@ async def run(settings: Settings, data: Path) -> tuple[int, list[int]]:
             sent = (await sending).sent
         finally:
             sending.cancel()
+        # It may have been drained already when it was killed: then it is still starting.
+        await worker.wait_ready()
         await wait_drained(settings, worker, SECONDS)
         assert worker.starts == 1 + len(KILLS)
         assert await worker.stop() == 0

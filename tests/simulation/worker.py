@@ -30,6 +30,7 @@ from app.streaming import merging
 from app.streaming.engine import Engine
 from app.streaming.protocols import Stage
 from app.streaming.slim import SlimBatch
+from tests.simulation.clients import wall_clock
 from tests.simulation.group import Group, Member
 from tests.simulation.loop import PROCESS
 from tests.simulation.world import Entry, Process, World
@@ -133,7 +134,13 @@ class Worker(Process):
         super().__init__(name)
         self.world = world
         self.group = group
-        self.engine = Engine(settings, stages, HealthState(), metrics)
+        self.engine = Engine(
+            settings,
+            stages,
+            HealthState(),
+            metrics,
+            wall=lambda: round(wall_clock(PROCESS.get()) * _SECOND),
+        )
         # The watchdog is a thread and looks at real loops: it is taken to run already.
         watchdog: Any = SimpleNamespace(started=True, stop=lambda: None)
         self.engine.watchdog = watchdog
