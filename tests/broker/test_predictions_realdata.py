@@ -82,6 +82,9 @@ CLOSING = ("IBM", 1_381_175_940_000_000_000)
 #: Where the worker is killed: records of the predictions agent's source that are committed, of
 #: about 17,000.
 KILLS = (800, 4_000, 8_000, 12_000, 15_500)
+#: Records a second: a worker that comes back may take in one go what was sent meanwhile, and must
+#: not be at the end then.
+RATE = 9_000
 HORIZON = 3
 LEAST, LOW, HIGH = 3_000, 0.88, 0.92
 SECONDS = 300.0
@@ -167,7 +170,8 @@ async def run(settings: Settings, data: Path) -> tuple[int, list[int]]:
     async with WorkerProcess(settings) as worker:
         await worker.wait_ready()
         await announced(settings)
-        sending = asyncio.create_task(replay(settings, [data / each for each in REPLAYED]))
+        files = [data / each for each in REPLAYED]
+        sending = asyncio.create_task(replay(settings, files, rate=RATE))
 
         async def reached(least: int) -> bool:
             assert worker.running, worker.tail
