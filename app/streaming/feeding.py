@@ -99,7 +99,7 @@ class Feed:
     async def take(self) -> dict[TP, list[Any]]:
         """Wait for records; return all that wait, those of a partition in their order.
 
-        None after `wake`: then others may be wanted.
+        Nothing, an empty mapping, after `wake`: then others may be wanted.
 
         Raises:
             Exception: what the fetcher raised, if it is the first that waits.

@@ -2,7 +2,8 @@
 
 Faust spends 40-70 us on each event (four tasks a message in `transport/consumer.py:1220`), so a
 record an event tops out at some 10,000 a second. Here a partition's fetch is one event. The hooks
-are those of a subclass: `scheduler`, `_to_message`, `perform_seek`, `_create_worker_consumer`.
+are those of a subclass: `scheduler`, `_to_message`, `perform_seek`, `_create_worker_consumer`,
+`_wait_next_records`, `wait_first`.
 
 Also set here, because Faust hard-codes or lacks it: `fetch_max_wait_ms` (1500), the isolation
 level, and a real pause of changelog partitions, which aiokafka otherwise prefetches and keeps.
@@ -303,12 +304,13 @@ class Consumer(driver.Consumer):
         They may be taken after a seek, though they were fetched before it. So all that is fetched
         has to be ours, and to know where it begins: then it is judged by that.
         """
-        engine, active = self._engine, tuple(self._active_partitions)
+        # A copy in one step: the event loop may change the set meanwhile.
+        topics = {tp.topic for tp in tuple(self._active_partitions)}
         return (
             self.flow_active
             and is_installed()
-            and bool(active)
-            and all(engine.is_source(tp.topic) or tp.topic in engine.changelogs for tp in active)
+            and bool(topics)
+            and topics <= {*self._engine.sources, *self._engine.changelogs}
         )
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109
@@ -356,7 +358,8 @@ class Consumer(driver.Consumer):
 
     def _queues(self, tp: TP) -> list[Any]:
         topics: Any = self.app.topics
-        return [channel.queue for channel in topics._tp_index[tp]]
+        # An index of sets that are made when they are asked for.
+        return [channel.queue for channel in topics._tp_index.get(tp, ())]
 
     async def leave_group(self) -> None:
         """Tell the group at once that this worker's partitions are free.

@@ -1,4 +1,4 @@
-"""From slim batches of a fetch to events: joined, cut, and contiguous."""
+"""From fetches to events, joined, cut and contiguous; and from events to the agents."""
 
 from __future__ import annotations
 
@@ -120,7 +120,9 @@ def consumer_of(
     queue: asyncio.Queue[int] = asyncio.Queue(places)
     for number in range(queued):
         queue.put_nowait(number)
-    engine = SimpleNamespace(is_source=lambda topic: topic == "ticks", changelogs={"rows"})
+    engine = SimpleNamespace(
+        is_source=lambda topic: topic == "ticks", sources=("ticks",), changelogs={"rows"}
+    )
     app = SimpleNamespace(
         engine=engine,
         flow_control=SimpleNamespace(is_active=lambda: flows),
