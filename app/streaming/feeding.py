@@ -96,10 +96,11 @@ class Feed:
         if not self._thread_loop.is_closed():
             self._thread_loop.call_soon_threadsafe(self._wanted.set)
 
-    async def take(self) -> dict[TP, list[Any]]:
+    async def take(self, patience: float) -> dict[TP, list[Any]]:
         """Wait for records; return all that wait, those of a partition in their order.
 
-        Nothing, an empty mapping, after `wake`: then others may be wanted.
+        Nothing, an empty mapping, after `wake`, or after `patience` seconds: then others may be
+        wanted, and from somewhere else.
 
         Raises:
             Exception: what the fetcher raised, if it is the first that waits.
@@ -108,7 +109,11 @@ class Feed:
             self._arrived.clear()
             # What came before that line has set it in vain.
             if not self._waiting:
-                await self._arrived.wait()
+                late = self._loop.call_later(patience, self._arrived.set)
+                try:
+                    await self._arrived.wait()
+                finally:
+                    late.cancel()
         taken: dict[TP, list[Any]] = {}
         count = 0
         while self._waiting:

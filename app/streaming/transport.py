@@ -328,7 +328,7 @@ class Consumer(driver.Consumer):
             return None, None
         if self.is_fed():
             # Not None: what has been revoked meanwhile has no end that `getmany` could ask for.
-            return await self.feed.take(), self._active_partitions
+            return await self.feed.take(PATIENCE), self._active_partitions
         return await super()._wait_next_records(timeout)
 
     async def wait_first(self, *waited: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109

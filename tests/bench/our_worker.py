@@ -56,18 +56,21 @@ def main() -> None:
 def _wait_at(gate: Path) -> None:
     """Have the consumer, and its thread, ask for nothing before the gate's file is there."""
     ask, is_fed = Consumer._wait_next_records, Consumer.is_fed
+    opened = False
 
     async def gated(self: Consumer, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
+        nonlocal opened
         if not gate.exists():  # noqa: ASYNC240 - another process's
             await asyncio.sleep(POLL_SECONDS)
             return None, None
         Consumer._wait_next_records = ask  # type: ignore[method-assign]
-        Consumer.is_fed = is_fed  # type: ignore[method-assign]
+        opened = True
         self.feed.wake()
         return await ask(self, timeout)
 
     Consumer._wait_next_records = gated  # type: ignore[method-assign]
-    Consumer.is_fed = lambda self: False  # type: ignore[method-assign]
+    # The thread keeps what it was given at its start.
+    Consumer.is_fed = lambda self: opened and is_fed(self)  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ async def taken(feed: Feed, count: int) -> dict[TP, list[Any]]:
     found: dict[TP, list[Any]] = {}
     async with asyncio.timeout(30):
         while sum(map(len, found.values())) < count:
-            for tp, records in (await feed.take()).items():
+            for tp, records in (await feed.take(60.0)).items():
                 found.setdefault(tp, []).extend(records)
     return found
 
@@ -136,7 +136,7 @@ async def test_no_more_waits_than_there_is_room_for() -> None:
         for round_ in range(1, 20 // WAITING):
             await rest()
             assert fetcher.done == round_ * WAITING
-            assert len((await feed.take())[FIRST]) == WAITING
+            assert len((await feed.take(60.0))[FIRST]) == WAITING
 
 
 async def test_an_error_comes_behind_what_was_fetched_and_fetching_goes_on() -> None:
@@ -144,11 +144,11 @@ async def test_an_error_comes_behind_what_was_fetched_and_fetching_goes_on() -> 
     async with beside(fetcher.fetch) as feed:
         await rest()
         assert fetcher.done == 2
-        assert await feed.take() == {FIRST: [1]}
+        assert await feed.take(60.0) == {FIRST: [1]}
         await rest()
         assert fetcher.done == 2, "what comes behind an error waits for it"
         with pytest.raises(FetchError, match="refused"):
-            await feed.take()
+            await feed.take(60.0)
         assert await taken(feed, 1) == {FIRST: [2]}
 
 
@@ -172,8 +172,13 @@ async def test_it_looks_again_by_itself_after_a_while() -> None:
 
 async def test_whoever_waits_in_vain_is_let_go_to_look_what_else_is_wanted() -> None:
     async with beside(Fetcher([]).fetch) as feed:
-        waiting = asyncio.create_task(feed.take())
+        waiting = asyncio.create_task(feed.take(60.0))
         await rest()
         assert not waiting.done()
         feed.wake()
         assert await asyncio.wait_for(waiting, 30) == {}
+
+
+async def test_whoever_waits_in_vain_looks_again_by_itself_after_a_while() -> None:
+    async with beside(Fetcher([]).fetch) as feed:
+        assert await asyncio.wait_for(feed.take(0.01), 30) == {}
