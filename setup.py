@@ -21,6 +21,7 @@ KERNELS = [
     Extension(name, [f"{name.replace('.', '/')}.pyx"], extra_compile_args=ARGUMENTS, optional=True)
     for name in (
         "tables._ids",
+        "tables._judging",
         "tables._kernel",
         "tables._partials",
         "tables.indicators._kernel",

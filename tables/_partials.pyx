@@ -17,6 +17,12 @@ cdef extern from *:
     """
     ctypedef long long int128 "candlewick_int128"
 
+cdef extern from *:
+    """
+    #define candlewick_prefetch(place) __builtin_prefetch(place)
+    """
+    void prefetch "candlewick_prefetch"(const void *place) noexcept nogil
+
 # As tables/policies.py and tables/sums.py have them.
 cdef enum:
     EXTREMES = 1
@@ -25,6 +31,13 @@ cdef enum:
     GRID_BITS = 40
     ABSENT = -1
     UNPUBLISHED = -1
+    #: Bytes that the processor's cache fetches together.
+    LINE = 64
+    #: Symbols whose windows are not in its inner cache all the time: 1.1 KB a symbol.
+    MANY_SYMBOLS = 256
+    #: Rows ahead of which places are fetched, and what is at them.
+    PLACES_AHEAD = 16
+    WINDOWS_AHEAD = 8
 
 cdef double GRID = <double>(1LL << GRID_BITS)
 cdef object LOW_MASK = (1 << 64) - 1
@@ -270,6 +283,26 @@ cdef class Windowing:
             self.since += 1
         return 0
 
+    cdef inline void fetch_place(self, int32_t symbol) noexcept nogil:
+        """Have the cache bring where the windows of a symbol are."""
+        cdef const char *place = <const char *>(self.found + symbol * self.count)
+        cdef const char *end = place + self.count * sizeof(Found)
+        while place < end:
+            prefetch(place)
+            place += LINE
+
+    cdef inline void fetch_windows(self, int32_t symbol, Py_ssize_t size) noexcept nogil:
+        """Have it bring the windows themselves; one that is gone by now costs a fetch in vain."""
+        cdef Found *place = self.found + symbol * self.count
+        cdef Py_ssize_t interval, at
+        for interval in range(self.count):
+            if place.since == self.since:
+                at = 0
+                while at < size:
+                    prefetch(<const char *>place.held + at)
+                    at += LINE
+            place += 1
+
     cdef object window(self, dict windows, int64_t start, int32_t symbol):
         """The aggregate of a window, made where there is none."""
         at_start = windows.get(start)
@@ -280,6 +313,9 @@ cdef class Windowing:
             held = self.kind.__new__(self.kind)
             (<dict>at_start)[symbol] = held
         return held
+
+
+cdef Py_ssize_t sizeof_partial = (<type>CompiledPartial).__basicsize__
 
 
 cdef class Accumulator(Windowing):
@@ -312,6 +348,7 @@ cdef class Accumulator(Windowing):
             removed: unless this number is another one than then.
         """
         cdef Py_ssize_t trades = time.shape[0], row, interval, conditions
+        cdef bint many = symbols > MANY_SYMBOLS
         cdef Found *place
         cdef CompiledPartial held
         cdef Key key
@@ -341,6 +378,11 @@ cdef class Accumulator(Windowing):
                 raise ValueError(f"row {row}: a symbol or condition without a code")
         self.begin(symbols, removed)
         for row in range(trades):
+            if many:
+                if row + PLACES_AHEAD < trades:
+                    self.fetch_place(symbol[row + PLACES_AHEAD])
+                if row + WINDOWS_AHEAD < trades:
+                    self.fetch_windows(symbol[row + WINDOWS_AHEAD], sizeof_partial)
             shares = size[row]
             cost = price[row] * shares
             units = to_units(shares)

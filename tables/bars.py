@@ -32,8 +32,9 @@ from tables.filling import run_filling
 from tables.grouping import Groups, group, roll_up, sort_order, to_partials
 from tables.identifiers import MINUTE
 from tables.intake import Control, Dead, Intake
+from tables.judging import compiled_judging
 from tables.partial import Partial, make_accumulator
-from tables.partition import causes_of, distinct
+from tables.partition import causes_of
 from tables.policies import CLOSING, EXTREMES
 from tables.publishing import Publisher
 from tables.rows import ACTIVITY_PREFIX, activity_key, decode_activity, encode_activity
@@ -91,13 +92,13 @@ class BarsPartition(CorrectablePartition):
 
     def _segment(self, trades: Columns, batch: RecordBatch) -> None:
         grace = self.configuration.grace
-        maxima = self._maxima(trades)
-        watermarks = maxima[:-1] - grace
-        keep = self._judge(trades, watermarks, batch)
+        maxima, watermarks, ordered = self._survey(trades)
+        plain = ordered and not self.windows.flushed
+        keep = self._judge(trades, watermarks, batch, plain=plain)
         trades.identifiers = None
         if self.activity is not None:
             self._measure(self.activity, trades, keep)
-        others = self._others(trades, watermarks, keep)
+        others = None if plain else self._others(trades, watermarks, keep)
         if others is None:
             chosen = trades if keep.all() else trades.take(keep)
             self.counts["applied"] += len(chosen)
@@ -111,30 +112,58 @@ class BarsPartition(CorrectablePartition):
                 self._aggregate(trades.take(ordinary))
             events = self._one_by_one(trades, watermarks, np.flatnonzero(keep & others))
         self.maximum = int(maxima[-1])
-        causes = causes_of(maxima[1:], trades.position, grace)
-        self._close(events, causes)
+        self._close(events, causes_of(maxima, trades.position, grace))
+
+    def _survey(self, trades: Columns) -> tuple[Int64Array, Int64Array, bool]:
+        """The maximum event time after each trade, and the watermark before it.
+
+        Also whether it is certain that none is late, behind the watermark, ignored or moved.
+        """
+        configuration = self.configuration
+        if compiled_judging is None:
+            known = self._maxima(trades)
+            return known[1:], known[:-1] - configuration.grace, False
+        maxima, watermarks = np.empty_like(trades.time), np.empty_like(trades.time)
+        ordered = compiled_judging.in_order(
+            *(trades.time, trades.append_time, trades.condition, self._flag_tables()),
+            *(self.maximum, configuration.clock_ahead, configuration.grace, maxima, watermarks),
+            configuration.policy.amends,
+        )
+        return maxima, watermarks, ordered
 
     def _judge(
-        self, trades: Columns, watermarks: Int64Array, batch: RecordBatch
+        self, trades: Columns, watermarks: Int64Array, batch: RecordBatch, *, plain: bool
     ) -> npt.NDArray[np.bool_]:
-        """Which trades are applied; the outcomes of the others are counted and sent."""
-        keep = self._in_time(trades, watermarks, batch)
+        """Which trades are applied; the outcomes of the others are counted and sent.
+
+        Args:
+            plain: whether only their ids are to be judged.
+        """
+        if plain:
+            keep = np.ones(len(trades), dtype=np.bool_)
+        else:
+            keep = self._in_time(trades, watermarks, batch)
         if trades.identifiers is not None:
             minutes = trades.time // MINUTE
             duplicates = self.identifiers.take(trades.identifiers, minutes, watermarks, keep)
             self.counts["duplicate"] += duplicates
-        ignored = keep & (self._flag_union(trades) == 0)
-        if ignored.any():
-            self.counts["ignored"] += int(ignored.sum())
-            keep &= ~ignored
+        if not plain:
+            ignored = keep & (self._flag_union(trades) == 0)
+            if ignored.any():
+                self.counts["ignored"] += int(ignored.sum())
+                keep &= ~ignored
         self._know(trades)
         return keep
 
-    def _flag_union(self, trades: Columns) -> npt.NDArray[np.int8]:
+    def _flag_tables(self) -> list[npt.NDArray[np.int8]]:
+        """Of each class of intervals that there are."""
         tables = self._intake.conditions.tables
-        union = tables[self._classes[0]][trades.condition]
-        for interval_class in set(self._classes) - {self._classes[0]}:
-            union = union | tables[interval_class][trades.condition]
+        return [tables[each] for each in sorted(set(self._classes))]
+
+    def _flag_union(self, trades: Columns) -> npt.NDArray[np.int8]:
+        union, *others = (table[trades.condition] for table in self._flag_tables())
+        for flags in others:
+            union = union | flags
         return union
 
     def _measure(
@@ -171,9 +200,7 @@ class BarsPartition(CorrectablePartition):
         if self.windows.flushed:
             others |= np.isin(trades.symbol, list(self.windows.flushed))
         if self.configuration.policy.amends:
-            for interval_class in set(self._classes):
-                table = self._intake.conditions.tables[interval_class]
-                others |= (table[trades.condition] & CLOSING) != 0
+            others |= (self._flag_union(trades) & CLOSING) != 0
         others &= keep
         return others if others.any() else None
 
@@ -192,9 +219,8 @@ class BarsPartition(CorrectablePartition):
                 watermark=self.watermark,
                 removed=self.windows.removed,
             )
-        symbols = distinct(trades.symbol)
-        self.changed.update(symbols)
-        self.touched.update(symbols)
+        self.changed.add_all(trades.symbol)
+        self.touched.add_all(trades.symbol)
 
     def _aggregate_groups(self, trades: Columns) -> None:
         """Without the compiled module: by sorting, and in groups."""

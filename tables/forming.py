@@ -18,7 +18,8 @@ def forming_values(
 
     One array a partition, cut where it would pass `max_value_bytes`.
     """
-    touched, partition.touched = partition.touched, set()
+    touched = set(partition.touched)
+    partition.touched.clear()
     bars: list[BarRecord | QuoteBarRecord] = []
     for interval, windows in enumerate(partition.windows.open):
         done: set[int] = set()

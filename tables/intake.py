@@ -18,6 +18,7 @@ from app.contracts.records import MAX_NOTIONAL
 from app.contracts.wire import ControlRecord
 from tables.columns import Columns, Int64Array
 from tables.configuration import BarsConfiguration
+from tables.judging import compiled_judging
 from tables.parsing import Parsed, Parser
 from tables.symbols import Conditions, Sources, Symbols
 
@@ -65,13 +66,30 @@ class Intake:
     def read(self, batch: RecordBatch) -> tuple[list[Columns | Control], Dead]:
         """Split a batch into steps in log order and its dead (position, reason) in log order."""
         parsed = self._parser.parse(batch.values)
+        ordinary = self._ordinary(batch, parsed)
+        if ordinary is not None:
+            return [ordinary], []
         columns = self._columns(batch, parsed)
         steps = list(split(columns, parsed.controls, batch))
         parsed.dead.sort()
         return steps, parsed.dead
 
-    def _columns(self, batch: RecordBatch, parsed: Parsed) -> Columns:
-        columns = Columns(
+    def _ordinary(self, batch: RecordBatch, parsed: Parsed) -> Columns | None:
+        """All of a batch, where each record is a good trade of a symbol and source known."""
+        if compiled_judging is None or not parsed.complete or not len(batch):
+            return None
+        configuration = self._configuration
+        masks = np.empty(len(batch), dtype=np.int64)
+        known = compiled_judging.known_trades(
+            *(parsed.time, batch.append_times, parsed.symbol, parsed.source),
+            *(parsed.price, parsed.size, self._symbols.ordinary, self._sources.by_code),
+            *(configuration.earliest_event_time, configuration.max_ahead, MAX_NOTIONAL, masks),
+        )
+        return self._all(batch, parsed, masks) if known else None
+
+    def _all(self, batch: RecordBatch, parsed: Parsed, source: Int64Array) -> Columns:
+        """All rows of a batch, whether good or not."""
+        return Columns(
             np.arange(len(batch), dtype=np.int64),
             batch.offsets,
             batch.append_times,
@@ -81,9 +99,12 @@ class Intake:
             parsed.price,
             parsed.size,
             parsed.condition,
-            parsed.source.astype(np.int64),
+            source,
             parsed.identities,
         )
+
+    def _columns(self, batch: RecordBatch, parsed: Parsed) -> Columns:
+        columns = self._all(batch, parsed, parsed.source.astype(np.int64))
         if not parsed.good.all():
             columns = columns.take(parsed.good.astype(np.bool_))
         if len(columns):

@@ -48,6 +48,8 @@ class Parsed:
     source: npt.NDArray[np.int32]
     condition: npt.NDArray[np.int32]
     identities: PackedTexts
+    #: Whether all rows are good, known without a look at them.
+    complete: bool = False
     dead: list[tuple[int, str]] = field(default_factory=list)
     controls: list[tuple[int, ControlRecord]] = field(default_factory=list)
 
@@ -117,7 +119,8 @@ class Parser:
                 parsed.good[invalid] = 0
                 found = int(parsed.good.sum())
                 parsed.identities.length[invalid] = 0
-        if found != len(values):
+        parsed.complete = found == len(values)
+        if not parsed.complete:
             self._decode_rest(values, parsed)
         self._symbols.refresh()
         self._sources.refresh()

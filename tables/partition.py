@@ -26,6 +26,7 @@ from app.contracts.wire import (
     QuoteBarRecord,
 )
 from tables.aggregate import Held
+from tables.code_set import CodeSet
 from tables.columns import Int64Array
 from tables.configuration import BarsConfiguration
 from tables.events import CLOSE, Causes, Event
@@ -63,7 +64,7 @@ class WindowPublisher(Outbox, ABC, Generic[Held]):
         symbols: Symbols,
         sources: Sources,
         windows: Windows[Held],
-        changed: set[int],
+        changed: CodeSet,
     ) -> None:
         super().__init__(lengths)
         self._symbols = symbols
@@ -134,8 +135,10 @@ class WindowedPartition(ABC, Generic[Held, Records]):
         self.sources = Sources(source_names)
         self.windows: Windows[Held] = Windows(configuration, self.symbols, read, self.aggregate)
         self.identifiers = Identifiers(configuration.grace + configuration.correction_horizon)
-        self.changed: set[int] = set()
-        self.touched: set[int] = set()
+        #: Symbols that a checkpoint has to take, and those whose forming bars have changed.
+        self.changed, self.touched = CodeSet(), CodeSet()
+        #: Symbols that have a state.
+        self._known = CodeSet()
 
     @property
     def watermark(self) -> int:
@@ -254,10 +257,13 @@ class WindowedPartition(ABC, Generic[Held, Records]):
 
     def _know(self, records: Timed) -> None:
         """Give each symbol that is new a state of its own."""
+        if self._known.has_all(records.symbol):
+            return
         for code in distinct(records.symbol):
             if code not in self.publisher.states:
                 self.publisher.state(code)
                 self.changed.add(code)
+        self._known.add_all(records.symbol)
 
     def _close(self, events: list[Event[Held]], causes: Causes) -> None:
         """Let events happen, and the closes of windows whose end the watermark has reached.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from app.contracts.outputs import NO_HEADERS, OutputRecord
 from app.contracts.wire import BarRecord, QuoteBarRecord, encoder
+from tables.code_set import CodeSet
 from tables.configuration import BarsConfiguration
 from tables.events import REVISE, Event
 from tables.partial import COMPILED, UNPUBLISHED, Partial
@@ -34,7 +35,7 @@ class Publisher(WindowPublisher[Partial]):
         sources: Sources,
         windows: Windows[Partial],
         sessions: Sessions,
-        changed: set[int],
+        changed: CodeSet,
     ) -> None:
         super().__init__(configuration.intervals, symbols, sources, windows, changed)
         self._configuration = configuration

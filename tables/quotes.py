@@ -18,7 +18,7 @@ from tables.configuration import BarsConfiguration
 from tables.events import REVISE, Causes, Event, event_order
 from tables.grouping import sort_order
 from tables.intake import Control, Dead
-from tables.partition import WindowedPartition, causes_of, distinct
+from tables.partition import WindowedPartition, causes_of
 from tables.quote_columns import QuoteColumns
 from tables.quote_grouping import (
     QuoteGroups,
@@ -105,9 +105,8 @@ class QuotesPartition(WindowedPartition[QuotePartial, QuoteColumns]):
                 watermark=self.watermark,
                 removed=self.windows.removed,
             )
-        symbols = distinct(quotes.symbol)
-        self.changed.update(symbols)
-        self.touched.update(symbols)
+        self.changed.add_all(quotes.symbol)
+        self.touched.add_all(quotes.symbol)
 
     def _aggregate_groups(self, quotes: QuoteColumns) -> None:
         """Without the compiled module: by sorting, and in groups."""

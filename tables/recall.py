@@ -119,7 +119,7 @@ class Recall(BarsPartition):
         return True
 
     def _judge(
-        self, trades: Columns, watermarks: Int64Array, batch: RecordBatch
+        self, trades: Columns, watermarks: Int64Array, batch: RecordBatch, *, plain: bool
     ) -> npt.NDArray[np.bool_]:
         keep: npt.NDArray[np.bool_] = trades.symbol == self._code
         keep &= trades.time >= watermarks - self.configuration.correction_horizon

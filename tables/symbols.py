@@ -74,7 +74,8 @@ class Symbols:
         self._faulty: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._known: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         # Made when they are asked for: a restore brings one name at a time.
-        self._faulty_is_fresh = self._known_is_fresh = True
+        self._ordinary: npt.NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
+        self._faulty_is_fresh = self._known_is_fresh = self._ordinary_is_fresh = True
 
     def refresh(self) -> None:
         """Take in the names that the table has seen since the last call."""
@@ -84,7 +85,7 @@ class Symbols:
             self.names.append(name)
             self.faults.append(self.fault_of(name))
             self.registered.append(False)
-        self._faulty_is_fresh = self._known_is_fresh = False
+        self._faulty_is_fresh = self._known_is_fresh = self._ordinary_is_fresh = False
 
     def fault_of(self, name: str) -> str | None:
         """Why a symbol is refused: its characters, or that it belongs to another partition."""
@@ -96,6 +97,20 @@ class Symbols:
             self._faulty = np.array([fault is not None for fault in self.faults], dtype=np.bool_)
             self._faulty_is_fresh = True
         return self._faulty[symbol]
+
+    @property
+    def ordinary(self) -> npt.NDArray[np.uint8]:
+        """By code, whether a symbol is registered and not refused."""
+        if not self._ordinary_is_fresh:
+            self._ordinary = np.array(
+                [
+                    known and fault is None
+                    for known, fault in zip(self.registered, self.faults, strict=True)
+                ],
+                dtype=np.uint8,
+            )
+            self._ordinary_is_fresh = True
+        return self._ordinary
 
     def all_registered(self, symbol: npt.NDArray[np.int32]) -> bool:
         """Whether every code's symbol is registered."""
@@ -110,7 +125,7 @@ class Symbols:
             if self.count >= self.limit:
                 return False
             self.registered[code] = True
-            self._known_is_fresh = False
+            self._known_is_fresh = self._ordinary_is_fresh = False
             self.count += 1
         return True
 
@@ -142,7 +157,8 @@ class Sources:
         self._bits = {name: 1 << index for index, name in enumerate(self.names)}
         self.table = TextTable()
         self._by_code: list[int] = [0]
-        self._array: npt.NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+        #: By code, the mask; negative for a source without a bit.
+        self.by_code: npt.NDArray[np.int64] = np.zeros(1, dtype=np.int64)
 
     def begin(self) -> None:
         """Begin a batch; codes live for one."""
@@ -154,12 +170,12 @@ class Sources:
         """Take in the names that the table has seen since the last call."""
         for name in self.table.names[len(self._by_code) - 1 :]:
             self._by_code.append(self._bits.get(name, _UNKNOWN))
-        if len(self._array) != len(self._by_code):
-            self._array = np.array(self._by_code, dtype=np.int64)
+        if len(self.by_code) != len(self._by_code):
+            self.by_code = np.array(self._by_code, dtype=np.int64)
 
     def bits(self, codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """One-bit masks of the codes, shape (n,); negative for a source without a bit."""
-        return self._array[codes]
+        return self.by_code[codes]
 
     def add(self, code: int) -> bool:
         """Give a code's source its bit; false where none is left."""
@@ -168,7 +184,7 @@ class Sources:
                 return False
             name = self.table.names[code - 1]
             self._bits[name] = self._by_code[code] = 1 << len(self.names)
-            self._array[code] = self._by_code[code]
+            self.by_code[code] = self._by_code[code]
             self.names.append(name)
         return True
 

@@ -9,6 +9,7 @@ own, so that its revision is still known when the next correction comes, hours l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import gcd
 from operator import itemgetter
 from typing import Generic
 
@@ -20,6 +21,8 @@ from tables.rows import corrected_key, decode_closed
 from tables.symbols import Symbols
 
 Reader = Callable[[bytes], bytes | None]
+#: Before every end.
+_ALWAYS = -(2**63)
 _by_end_and_length = itemgetter(0, 1)
 
 
@@ -47,6 +50,9 @@ class Windows(Generic[Held]):
         self._forgotten: list[bytes] = []
         #: For each interval: start -> symbol code -> aggregate.
         self.open: list[dict[int, dict[int, Held]]] = [{} for _ in self.lengths]
+        #: Ends are multiples of it; none of an open window lies before `_next_end`.
+        self._divisor = gcd(*self.lengths)
+        self._next_end = _ALWAYS
         #: How often open windows were removed that the watermark had not passed.
         self.removed = 0
         #: For each interval: windows closed by a flush before the watermark reached their end.
@@ -108,8 +114,12 @@ class Windows(Generic[Held]):
     def take_groups(self, watermark: int) -> list[tuple[int, int, int, dict[int, Held]]]:
         """Remove and give what `take_ended` does, by window: in the order of ends and lengths.
 
-        As (end, interval index, start, aggregates by symbol code).
+        As (end, interval index, start, aggregates by symbol code). Windows that are opened later
+        end behind the watermark of now.
         """
+        if watermark < self._next_end:
+            return []
+        self._next_end = (watermark // self._divisor + 1) * self._divisor
         groups = []
         for interval, (length, windows) in enumerate(zip(self.lengths, self.open, strict=True)):
             for start in [start for start in windows if start + length <= watermark]:

@@ -115,7 +115,7 @@ def pure(batches: list[Columns]) -> Windows:
 NEUTRAL = (-float("inf"), float("inf"), (0, 0, -1), 0.0, (0, 0, -1), 0.0, 0)
 
 
-def compiled(batches: list[Columns]) -> Windows:
+def compiled(batches: list[Columns], symbols: int = 4) -> Windows:
     """By the compiled module."""
     windows: Windows = [{} for _ in LENGTHS]
     accumulator = make_accumulator(LENGTHS)
@@ -126,7 +126,7 @@ def compiled(batches: list[Columns]) -> Windows:
             [FLAGS, FLAGS, OTHER_FLAGS],
             *(trades.symbol, trades.time, trades.sequence, trades.offset, trades.price),
             *(trades.size, trades.condition, trades.source),
-            symbols=4,
+            symbols=symbols,
             watermark=-(2**62),
             removed=0,
         )
@@ -145,6 +145,8 @@ def test_windows_are_those_of_sorting_and_merging_in_any_order_and_split(
     order = list(range(len(trades)))
     chance.shuffle(order)
     assert contents(compiled([whole.take(np.array(order))])) == expected
+    # So many that windows are fetched ahead.
+    assert contents(compiled(batches, symbols=5_000)) == expected
 
 
 @given(TRADES, st.data())
