@@ -50,6 +50,8 @@ class Accumulator:
         symbols: int,
         watermark: int,
         removed: int,
+        changed: npt.NDArray[np.uint8],
+        touched: npt.NDArray[np.uint8],
     ) -> None: ...
 
 def closed_rows(

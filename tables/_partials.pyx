@@ -8,7 +8,7 @@ order in which trades are added changes no bit (`tests/unit/test_partials_compil
 
 from cpython.ref cimport PyObject
 from libc.math cimport INFINITY, rint, trunc
-from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 cdef extern from *:
@@ -336,6 +336,8 @@ cdef class Accumulator(Windowing):
         Py_ssize_t symbols,
         int64_t watermark,
         int64_t removed,
+        uint8_t[::1] changed,
+        uint8_t[::1] touched,
     ):
         """Add trades to the open windows; those that are not there are opened.
 
@@ -346,6 +348,7 @@ cdef class Accumulator(Windowing):
             symbols: above every symbol code.
             watermark: no window that ends behind it was removed since the last call, ...
             removed: unless this number is another one than then.
+            changed, touched: by code, set for the symbols of the trades.
         """
         cdef Py_ssize_t trades = time.shape[0], row, interval, conditions
         cdef bint many = symbols > MANY_SYMBOLS
@@ -365,6 +368,8 @@ cdef class Accumulator(Windowing):
             and size.shape[0] == condition.shape[0] == source.shape[0] == trades
         ):
             raise ValueError("columns of different lengths")
+        if changed.shape[0] < symbols or touched.shape[0] < symbols:
+            raise ValueError(f"marks of fewer than {symbols} symbols")
         conditions = 0
         for interval in range(self.count):
             table = flags[interval]
@@ -390,6 +395,7 @@ cdef class Accumulator(Windowing):
             key.time = time[row]
             key.sequence = sequence[row]
             key.offset = offset[row]
+            changed[symbol[row]] = touched[symbol[row]] = 1
             place = self.found + symbol[row] * self.count
             for interval in range(self.count):
                 length = lengths[interval]

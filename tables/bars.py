@@ -208,19 +208,22 @@ class BarsPartition(CorrectablePartition):
         """Merge ordinary trades, at least one, into open windows of every interval."""
         if self._accumulator is None:
             self._aggregate_groups(trades)
+            self.changed.add_all(trades.symbol)
+            self.touched.add_all(trades.symbol)
         else:
+            symbols = len(self.symbols.names)
             tables = self._intake.conditions.tables
             self._accumulator.add(
                 self.windows.open,
                 [tables[each] for each in self._classes],
                 *(trades.symbol, trades.time, trades.sequence, trades.offset, trades.price),
                 *(trades.size, trades.condition, trades.source),
-                symbols=len(self.symbols.names),
+                symbols=symbols,
                 watermark=self.watermark,
                 removed=self.windows.removed,
+                changed=self.changed.marks(symbols),
+                touched=self.touched.marks(symbols),
             )
-        self.changed.add_all(trades.symbol)
-        self.touched.add_all(trades.symbol)
 
     def _aggregate_groups(self, trades: Columns) -> None:
         """Without the compiled module: by sorting, and in groups."""

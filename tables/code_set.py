@@ -39,6 +39,12 @@ class CodeSet:
         for code in codes:
             self.add(code)
 
+    def marks(self, count: int) -> npt.NDArray[np.uint8]:
+        """A byte for each of at least so many codes, to be set where one is to be added."""
+        if count > len(self._held):
+            self._grow(count - 1)
+        return self._held.view(np.uint8)
+
     def add_all(self, codes: npt.NDArray[np.int32]) -> None:
         """Add a column of codes."""
         try:

@@ -227,13 +227,19 @@ class WindowedPartition(ABC, Generic[Held, Records]):
         self.counts["control"] += 1
 
     def _flush(self) -> None:
+        self.historical = False
+        if self.publisher.closes_at_once:
+            self._close_groups(None)
+            return
         events = self._closes(None, _one_cause)
         for event in events:
             if event.end > self.watermark:
-                flushed = self.windows.flushed.setdefault(event.symbol, set())
-                flushed.add((event.interval, event.start))
+                self._note_flushed(event.interval, event.start, event.symbol)
         self._run(events, _one_cause)
-        self.historical = False
+
+    def _note_flushed(self, interval: int, start: int, symbol: int) -> None:
+        """A window was closed before its end."""
+        self.windows.flushed.setdefault(symbol, set()).add((interval, start))
 
     def _maxima(self, records: Timed) -> Int64Array:
         """The maximum event time before the first record, and after each; shape (n + 1,)."""
@@ -274,8 +280,18 @@ class WindowedPartition(ABC, Generic[Held, Records]):
         if events or not self.publisher.closes_at_once:
             self._run(events + self._closes(self.watermark, causes), causes)
             return
-        self.publisher.watermark = self.watermark
-        for _, interval, start, windows in self.windows.take_groups(self.watermark):
+        self._close_groups(self.watermark)
+
+    def _close_groups(self, upto: int | None) -> None:
+        """Close the windows that end at or before `upto` (ns), all where that is None.
+
+        In the order of ends, lengths and names, as the events of one cause happen.
+        """
+        self.publisher.watermark = watermark = self.watermark
+        for end, interval, start, windows in self.windows.take_groups(upto):
+            if end > watermark:
+                for symbol in windows:
+                    self._note_flushed(interval, start, symbol)
             self.changed.update(windows)
             self.publisher.close_all(interval, start, windows)
 

@@ -111,18 +111,22 @@ class Windows(Generic[Held]):
                     ended.append((start + length, interval, symbol, start, partial))
         return ended
 
-    def take_groups(self, watermark: int) -> list[tuple[int, int, int, dict[int, Held]]]:
+    def take_groups(self, watermark: int | None) -> list[tuple[int, int, int, dict[int, Held]]]:
         """Remove and give what `take_ended` does, by window: in the order of ends and lengths.
 
         As (end, interval index, start, aggregates by symbol code). Windows that are opened later
         end behind the watermark of now.
         """
-        if watermark < self._next_end:
-            return []
-        self._next_end = (watermark // self._divisor + 1) * self._divisor
+        if watermark is not None:
+            if watermark < self._next_end:
+                return []
+            self._next_end = (watermark // self._divisor + 1) * self._divisor
+        self.removed += watermark is None
         groups = []
         for interval, (length, windows) in enumerate(zip(self.lengths, self.open, strict=True)):
-            for start in [start for start in windows if start + length <= watermark]:
+            for start in [
+                start for start in windows if watermark is None or start + length <= watermark
+            ]:
                 groups.append((start + length, length, interval, start, windows.pop(start)))
         groups.sort(key=_by_end_and_length)
         return [(end, interval, start, held) for end, _, interval, start, held in groups]

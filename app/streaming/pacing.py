@@ -13,6 +13,8 @@ from app.setting_groups import CheckpointSettings
 COST_RATIO = 20
 #: And this part of the time that outputs are late already.
 LATE_SHARE = 0.1
+#: Seconds between two forming bars of a window where they are late, at most.
+FORMING_SECONDS = 1.0
 _SECOND = 1_000_000_000
 
 
@@ -27,6 +29,14 @@ def output_delay(settings: CheckpointSettings, cost: float, behind: float | None
     if behind is None:
         return delay
     return min(max(delay, cost * COST_RATIO, behind * LATE_SHARE), settings.max_delay / _SECOND)
+
+
+def forming_delay(behind: float | None) -> float:
+    """Return for how long (s) changed forming bars wait for more changes; `behind` as above.
+
+    Each is a bar of every symbol and interval that has changed, behind a backlog of all of them.
+    """
+    return 0.0 if behind is None else min(behind * LATE_SHARE, FORMING_SECONDS)
 
 
 def next_time(due: float, began: float, ended: float, seconds: float) -> float:

@@ -1,9 +1,9 @@
 """What a worker does beside the checkpoints: forming bars, clock records, gauges, health.
 
-Forming bars are at most once, five times a second. Clock records go to the source topic when
-a partition's maximum event time has not moved for a second at the log's end and a window is open:
-the decision to close is taken from the log, where the clock record then is. Announcements (moves of
-a model's alias) go there, too.
+Forming bars are at most once, five times a second, and once behind a backlog. Clock records go to
+the source topic when a partition's maximum event time has not moved for a second at the log's end
+and a window is open: the decision to close is taken from the log, where the clock record then is.
+Announcements (moves of a model's alias) go there, too.
 
 A partition without input needs nothing from the broker, so it is asked: `/readyz` says when it does
 not answer, and what keeps a partition from publishing.
@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
@@ -26,7 +27,7 @@ from app.connection import client_options
 from app.observe.gauges import Stalls
 from app.observe.health import Phase
 from app.streaming.announcing import Announcer
-from app.streaming.pacing import next_time
+from app.streaming.pacing import forming_delay, next_time
 from app.streaming.transaction import abandon
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class SideChannel:
         self._away = False
         #: Whose forming bars are next, of `FORMING_TURNS`.
         self._turn = 0
+        #: When (monotonic) a partition's were sent last.
+        self._formed: dict[RunnerKey, float] = {}
         #: Partitions whose trouble was told.
         self._troubled: set[RunnerKey] = set()
 
@@ -183,7 +186,11 @@ class SideChannel:
         self._turn = (self._turn + 1) % FORMING_TURNS
         if self._away:
             return
+        now = self._engine.now()
         for runner in self._ready()[self._turn :: FORMING_TURNS]:
+            if now - self._formed.get(runner.key, -inf) < forming_delay(runner.behind):
+                continue
+            self._formed[runner.key] = now
             values, bars = runner.state.forming()
             for value in values:
                 await self.send(runner.stage.forming_topic, runner.partition, value)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.setting_groups import CheckpointSettings
-from app.streaming.pacing import next_time, output_delay
+from app.streaming.pacing import forming_delay, next_time, output_delay
 
 SETTINGS = CheckpointSettings()
 SECONDS = st.floats(0, 1e9)
@@ -62,3 +62,12 @@ def test_a_timer_keeps_its_rate_and_lets_others_have_their_turn(
     if late + 2 * took <= seconds:
         assert following == due + seconds
     assert following <= max(due, ended) + seconds + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("behind", "delay"), [(None, 0.0), (0.0, 0.0), (0.02, 0.002), (3.0, 0.3), (60.0, 1.0)]
+)
+def test_forming_bars_that_are_late_already_come_less_often(
+    behind: float | None, delay: float
+) -> None:
+    assert forming_delay(behind) == pytest.approx(delay)

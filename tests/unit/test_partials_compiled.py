@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tables.code_set import CodeSet
 from tables.columns import Columns
 from tables.grouping import group, roll_up, sort_order, to_partials
 from tables.outbox import SymbolState
@@ -81,6 +82,8 @@ def content(partial: Any) -> list[Any]:
 
 
 Windows = list[dict[int, dict[int, Any]]]
+#: Of symbols, where nobody asks for them.
+MARKS = np.zeros(8, dtype=np.uint8)
 
 
 def contents(windows: Windows) -> Any:
@@ -120,6 +123,7 @@ def compiled(batches: list[Columns], symbols: int = 4) -> Windows:
     windows: Windows = [{} for _ in LENGTHS]
     accumulator = make_accumulator(LENGTHS)
     assert accumulator is not None
+    changed, touched = CodeSet(), CodeSet()
     for trades in batches:
         accumulator.add(
             windows,
@@ -129,7 +133,10 @@ def compiled(batches: list[Columns], symbols: int = 4) -> Windows:
             symbols=symbols,
             watermark=-(2**62),
             removed=0,
+            changed=changed.marks(symbols),
+            touched=touched.marks(symbols),
         )
+    assert set(changed) == set(touched) == {code for each in batches for code in each.symbol}
     return windows
 
 
@@ -194,6 +201,8 @@ def test_codes_without_a_place_are_refused() -> None:
                 symbols=symbols,
                 watermark=-(2**62),
                 removed=0,
+                changed=MARKS,
+                touched=MARKS,
             )
 
 
@@ -223,6 +232,8 @@ def test_windows_that_were_removed_are_not_known_any_more(
                 symbols=4,
                 watermark=watermark,
                 removed=removed,
+                changed=MARKS,
+                touched=MARKS,
             )
             for number, each in enumerate(pure([part])):
                 for start, own in each.items():
