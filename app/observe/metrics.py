@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -52,6 +53,18 @@ _WAY = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 _PAUSE = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5)
+
+
+class _Made(dict[str, Any]):
+    """What is made of a label when it is asked for first."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, label: str) -> Any:
+        made = self[label] = self._make(label)
+        return made
 
 
 class Metrics:
@@ -144,6 +157,14 @@ class Metrics:
         self._slim = self._gauge(
             "slim_fetch", "1: values straight from record batches, 0: the slow way", "agent"
         )
+        #: Of each agent, what every batch changes: looking for it each time cost more than that.
+        self._applied = _Made(
+            lambda agent: (
+                self._batches.labels(agent),
+                self._batch.labels(agent),
+                _Made(lambda outcome: self._records.labels(agent, outcome)),
+            )
+        )
         self._requests = self._counter(
             "http_requests", "Requests answered by the web server", "route", "status"
         )
@@ -184,11 +205,12 @@ class Metrics:
         appended: Runs | None = None,
     ) -> None:
         """Count one batch: records by outcome, dead and ignored ones by reason, its times."""
-        self._batches.labels(agent).inc()
-        self._batch.labels(agent).observe(seconds)
+        batches, batch, records = self._applied[agent]
+        batches.inc()
+        batch.observe(seconds)
         for outcome, count in outcomes.items():
             if count:
-                self._records.labels(agent, outcome).inc(count)
+                records[outcome].inc(count)
         for reason, count in (dead or {}).items():
             if count:
                 self._dead.labels(agent, reason).inc(count)

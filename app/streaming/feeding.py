@@ -79,7 +79,9 @@ class Feed:
                 fetched = error
             if fetched:
                 self._waiting.append(fetched)
-                self._loop.call_soon_threadsafe(self._arrived.set)
+                # Behind another one it is found with that. Waking is a system call.
+                if len(self._waiting) == 1:
+                    self._loop.call_soon_threadsafe(self._arrived.set)
 
     def _is_full(self) -> bool:
         waiting = list(self._waiting)
