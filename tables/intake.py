@@ -1,7 +1,8 @@
 """From a batch to steps in log order: columns of good trades and control records; the rest is dead.
 
 Reasons are judged in the order that app/README.md gives, by masks over columns; only records
-that are bad, or bring a new symbol or source, are looked at one by one.
+that are bad, or bring a new symbol or source, are looked at one by one. Where there is none of
+them, as in nearly all batches, one compiled pass says so (tables/judging.py).
 """
 
 from __future__ import annotations
