@@ -11,6 +11,11 @@ from libc.math cimport INFINITY, rint, trunc
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+import sys
+
+if sys.byteorder != "little":
+    raise ImportError("the compiled aggregates are for little-endian machines")
+
 cdef extern from *:
     """
     typedef __int128 candlewick_int128;

@@ -6,6 +6,12 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy
 
+cdef extern from *:
+    """
+    #define candlewick_swap(value) __builtin_bswap64(value)
+    """
+    uint64_t swap_bytes "candlewick_swap"(uint64_t value) noexcept nogil
+
 # Of the msgpack specification.
 cdef enum:
     NIL = 0xC0
@@ -31,6 +37,8 @@ cdef struct Buffer:
 cdef inline int ensure(Buffer *buffer, Py_ssize_t more) except -1:
     cdef uint8_t *larger
     cdef Py_ssize_t room = buffer.room
+    # Numbers are written eight bytes at a time, whatever they need.
+    more += 8
     if buffer.at + more <= room:
         return 0
     while buffer.at + more > room:
@@ -44,11 +52,10 @@ cdef inline int ensure(Buffer *buffer, Py_ssize_t more) except -1:
 
 
 cdef inline void put_big_endian(Buffer *buffer, uint64_t value, int size) noexcept nogil:
-    cdef int shift = 8 * (size - 1)
-    while shift >= 0:
-        buffer.data[buffer.at] = <uint8_t>(value >> shift)
-        buffer.at += 1
-        shift -= 8
+    """The lower bytes, on a little-endian machine: 1 to 8 of them."""
+    cdef uint64_t swapped = swap_bytes(value << (64 - 8 * size))
+    memcpy(buffer.data + buffer.at, &swapped, 8)
+    buffer.at += size
 
 
 cdef inline void put_byte(Buffer *buffer, int value) noexcept nogil:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -34,10 +34,9 @@ class CodeSet:
             self._grow(code)
         self._held[code] = True
 
-    def update(self, codes: Iterable[int]) -> None:
-        """Add codes one by one."""
-        for code in codes:
-            self.add(code)
+    def update(self, codes: Collection[int]) -> None:
+        """Add some codes."""
+        self.add_all(np.fromiter(codes, dtype=np.int32, count=len(codes)))
 
     def marks(self, count: int) -> npt.NDArray[np.uint8]:
         """A byte for each of at least so many codes, to be set where one is to be added."""

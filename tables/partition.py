@@ -307,7 +307,7 @@ class WindowedPartition(ABC, Generic[Held, Records]):
             )
             for cause, (end, interval, symbol, start, partial) in zip(found, ended, strict=True)
         ]  # fmt: skip
-        self.changed.update(event.symbol for event in events)
+        self.changed.update([event.symbol for event in events])
         return events
 
 
