@@ -12,7 +12,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -252,11 +252,11 @@ class PartitionRunner:
             await self._changed.wait()
             self._changed.clear()
             while (delay := self._delay(time.monotonic())) > 0:
-                try:
-                    await asyncio.wait_for(self._changed.wait(), delay)
+                # Not `wait_for`, which makes a task, and may swallow a cancellation (CPython 3.11).
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._changed.wait()
                     self._changed.clear()
-                except TimeoutError:
-                    pass
             if not await self.checkpoint():
                 return
 

@@ -324,7 +324,8 @@ class Consumer(driver.Consumer):
         if not self._get_active_partitions():
             self._woken.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._woken.wait()
             return None, None
         if self.is_fed():
             # Not None: what has been revoked meanwhile has no end that `getmany` could ask for.

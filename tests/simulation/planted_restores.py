@@ -184,7 +184,10 @@ def windows_closed_by_the_wall_clock(deed: Deed) -> Iterator[None]:
         PartitionRunner,
         "_checkpoint_when_due",
         deed,
-        ("await self._changed.wait()", "await wait_or_close(self)"),
+        (
+            "while True:\n        await self._changed.wait()",
+            "while True:\n    await wait_or_close(self)",
+        ),
         wait_or_close=wait,
     ):
         yield
