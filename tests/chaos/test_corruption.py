@@ -19,6 +19,9 @@ SHARE = "5%"
 #: Of the clean run's peak memory, each the best of so many runs.
 MOST_MEMORY = 1.10
 RUNS = 2
+#: So that it does not depend on how many fetches wait just then: of 4 MB, one or two of them were a
+#: tenth of the peak.
+FETCH_BYTES = "262144"
 
 
 def test_corruption_changes_no_bar_and_needs_no_memory(
@@ -31,7 +34,7 @@ def test_corruption_changes_no_bar_and_needs_no_memory(
         """The export, the last summary and the least peak memory."""
         export = tmp_path / f"{corrupt}.parquet"
         chosen = ("--policy", "algoseek", "--corrupt", corrupt, "--seed", "1")
-        all_of_it = ("--replay", ticks, *chosen)
+        all_of_it = ("--replay", ticks, "--fetch-max-bytes", FETCH_BYTES, *chosen)
         summaries = [run(tmp_path, export, *all_of_it, settings=settings) for _ in range(RUNS)]
         assert summaries[0]["outcomes"] == summaries[1]["outcomes"]
         memory = min(summary["peak_memory"] for summary in summaries)

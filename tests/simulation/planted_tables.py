@@ -28,9 +28,10 @@ _IDENTITY = ("symbol", "interval", "start")
 @fault()
 def watermark_of_the_batch(deed: Deed) -> Iterator[None]:
     """All records of a batch are judged by the watermark before it."""
-    judged = "watermarks = maxima[:-1] - grace"
-    once = """watermarks = np.full(len(trades), maxima[0] - grace)
-deed((maxima[:-1] != maxima[0]).any())"""
+    judged = "maxima, watermarks, ordered = self._survey(trades)"
+    once = """maxima, watermarks, ordered = self._survey(trades)
+deed((watermarks != watermarks[0]).any())
+watermarks, ordered = np.full(len(trades), watermarks[0]), False"""
     with changed(BarsPartition, "_segment", deed, (judged, once)):
         yield
 
