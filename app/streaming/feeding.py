@@ -79,9 +79,10 @@ class Feed:
                 fetched = error
             if fetched:
                 self._waiting.append(fetched)
-                # Behind another one it is found with that. Waking is a system call.
-                if len(self._waiting) == 1:
-                    self._loop.call_soon_threadsafe(self._arrived.set)
+                # Also behind another one, where it is not needed: it is a system call, in which the
+                # event loop has its turn. Without it the P95 of a row at 200,000 trades/s was 22 ms
+                # instead of 17.
+                self._loop.call_soon_threadsafe(self._arrived.set)
 
     def _is_full(self) -> bool:
         waiting = list(self._waiting)
