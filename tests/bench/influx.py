@@ -238,6 +238,15 @@ def bodies_of(settings: Settings, count: int, symbols: int) -> list[bytes]:
     return [body for turn in itertools.zip_longest(*made) for body in turn if body is not None]
 
 
+def cut(body: bytes, count: int) -> bytes:
+    """The same points with their first so many fields; the lines have no escapes."""
+    lines = []
+    for line in body.splitlines():
+        series, fields, moment = line.split(b" ")
+        lines.append(b"%s %s %s\n" % (series, b",".join(fields.split(b",")[:count]), moment))
+    return b"".join(lines)
+
+
 def fields_of(body: bytes) -> float:
     """The mean number of fields that the points of a request have."""
     found = [len(parse(line).fields) for line in body.decode().splitlines()]
@@ -283,15 +292,18 @@ async def measure(chosen: argparse.Namespace, folder: Path, server: InfluxServer
     rate, points, longest = await from_topic(server, sink, records, chosen.seconds)
     rates["from the topic"] = rate
     rates["ready-made lines, after"] = await ready_made(server, settings("ready2"), bodies)
+    limits = [each for each in rates.values() if each is not rate]
+    for count in chosen.ready_fields:
+        cut_bodies = [cut(body, count) for body in bodies]
+        name, bucket = f"ready-made lines of {count} fields", f"fields{count}"
+        rates[name] = await ready_made(server, settings(bucket), cut_bodies)
     for name, each in rates.items():
         print(each.text(name))
     print(f"longest pause of the sink's event loop: {longest * 1e3:.0f} ms")
     found = [total(server, "topic", topic_reader, how) for how in ("count", "sum")]
     right = found == [records, trades] and points == records
     print(f"points in InfluxDB: {found[0]:,.0f} of {records:,}, all right: {right}")
-    limit = statistics.mean(
-        each.points / each.seconds for each in rates.values() if each is not rate
-    )
+    limit = statistics.mean(each.points / each.seconds for each in limits)
     reached = rate.points / rate.seconds
     print(
         f"{fields_of(bodies[0]):.1f} fields a point, requests of {chosen.batch:,} lines, "
@@ -319,6 +331,10 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=plain.batch, help="lines a request")
     parser.add_argument("--requests", type=int, default=plain.requests, help="at once")
     parser.add_argument("--leave-out", default="", help="fields, such as bars.sources")
+    parser.add_argument(
+        "--ready-fields", type=lambda text: [int(each) for each in text.split(",")], default=[],
+        metavar="N,...", help="in the end, ready-made lines of so many fields, too",
+    )  # fmt: skip
     parser.add_argument("--plain", action="store_true", help="InfluxDB without advised options")
     chosen = parser.parse_args()
     program = find_influxd()
