@@ -13,8 +13,8 @@ from app.setting_groups import CheckpointSettings
 COST_RATIO = 20
 #: And this part of the time that outputs are late already.
 LATE_SHARE = 0.1
-#: Seconds between two forming bars of a window where they are late, at most.
-FORMING_SECONDS = 1.0
+#: Seconds that forming bars which are late wait for more changes, at most.
+LONGEST_FORMING_DELAY = 1.0
 _SECOND = 1_000_000_000
 
 
@@ -36,7 +36,7 @@ def forming_delay(behind: float | None) -> float:
 
     Each is a bar of every symbol and interval that has changed, behind a backlog of all of them.
     """
-    return 0.0 if behind is None else min(behind * LATE_SHARE, FORMING_SECONDS)
+    return 0.0 if behind is None else min(behind * LATE_SHARE, LONGEST_FORMING_DELAY)
 
 
 def next_time(due: float, began: float, ended: float, seconds: float) -> float:
